@@ -1,0 +1,155 @@
+"""The `unveil` command: thin over the flows."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from flows import console
+from tasks.environment import workspace
+from tasks.errors import ConfigError, UnveilError, one_line
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code of DESIGN: 0 done, 2 usage or config, 3 and 4 gates, 1 anything else."""
+    options = _parser().parse_args(arguments)
+    console.set_up(debug=options.debug)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except UnveilError as error:
+        return _report(error, error.exit_code, options.debug)
+    except BrokenPipeError:
+        # The reader of our output left; point stdout elsewhere so that closing it does not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("unveil: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    except Exception as error:
+        return _report(error, 1, options.debug)
+
+
+def _report(error: Exception, code: int, debug: bool) -> int:
+    if debug:
+        logging.getLogger(__name__).exception("failed")
+    text = str(error) if isinstance(error, UnveilError) else f"{type(error).__name__}: {error}"
+    hint = "" if debug or isinstance(error, UnveilError) else " (--debug shows where)"
+    print(f"unveil: {one_line(text)}{hint}", file=sys.stderr)
+    return code
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _run(options: argparse.Namespace) -> int:
+    preset, settings = _described(options)
+    from flows.running import configuration
+
+    configuration(preset, settings, options.until)  # Refuse a bad configuration before anything is started.
+    from flows.lifecycle import lifecycle
+
+    ledger = lifecycle(preset, settings, options.until)
+    console.say_where(ledger, workspace())
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    from flows.lifecycle import compose
+    from flows.running import configuration, inspect_flow
+
+    preset, settings = _described(options)
+    found = inspect_flow("lifecycle", compose, preset, settings, options.until)
+    config, _ = configuration(preset, settings)
+    console.show_status(found, preset, config.model_dump(mode="json"), as_json=options.json)
+    return 0
+
+
+def _generate(options: argparse.Namespace) -> int:
+    from flows.writing import write
+
+    write(options)
+    return 0
+
+
+def _reconcile(_options: argparse.Namespace) -> int:
+    from tasks.runs import reconcile
+
+    gone = reconcile(workspace())
+    print("\n".join(f"{run_id}: marked as failed" for run_id in gone) or "nothing to reconcile")
+    return 0
+
+
+def _ui(options: argparse.Namespace) -> int:
+    from flows.ui import serve
+
+    return serve(workspace(), mlflow_port=options.mlflow_port, prefect_port=options.prefect_port)
+
+
+def _described(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """Preset and settings that the command line asks for."""
+    from flows import settings as configuration
+
+    settings = configuration.read(Path(options.config)) if options.config else {}
+    if options.preset and "extends" in settings and settings["extends"] != options.preset:
+        raise ConfigError(
+            f"the file extends {settings['extends']!r}", where=f"--preset {options.preset}", remedy="name only one"
+        )
+    settings = configuration.override(settings, options.set)
+    return str(settings.get("extends") or options.preset or "demo"), settings
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="unveil", description="From text to a language model that can be accounted for.")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--debug", action="store_true", help="show tracebacks and the libraries' own messages")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, parents=[common])
+        added.set_defaults(command=function)
+        return added
+
+    run = command("run", _run, "run the lifecycle; what has not changed is reused")
+    status = command("status", _status, "what is fresh, what would rebuild, and why")
+    for added in (run, status):
+        _add_description(added)
+    status.add_argument("--json", action="store_true", help="machine-readable, with the whole configuration")
+    _add_generation(command("generate", _generate, "continue a text, one token at a time"))
+    command("reconcile", _reconcile, "mark runs whose process vanished as failed")
+    ui = command("ui", _ui, "open the MLflow and Prefect pages on loopback until interrupted")
+    ui.add_argument("--mlflow-port", type=int, default=5000, help="default 5000")
+    ui.add_argument("--prefect-port", type=int, default=4200, help="default 4200")
+    return parser
+
+
+def _add_description(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--preset", help="smoke, demo (the default), small or base")
+    parser.add_argument("--config", metavar="FILE", help="a YAML file that starts from a preset")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="change one setting")
+    parser.add_argument("--until", metavar="STAGE", help="the last stage to run")
+
+
+def _add_generation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", help="the text to continue")
+    parser.add_argument("--model", metavar="FOLDER", help="a model folder; default: the newest run's")
+    parser.add_argument("--show-steps", action="store_true", help="tokens, candidates and probabilities of each step")
+    parser.add_argument("--max-new-tokens", type=int, default=100, help="default 100")
+    parser.add_argument("--temperature", type=float, default=0.8, help="0 always takes the likeliest; default 0.8")
+    parser.add_argument("--top-k", type=int, default=0, help="keep the k likeliest tokens; 0 keeps all")
+    parser.add_argument("--top-p", type=float, default=0.95, help="keep the likeliest tokens up to this mass; default 0.95")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed writes the same text; default 0")
+    parser.add_argument("--stop", action="append", default=[], help="end before this text; may be repeated")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""What a person reads on the terminal: plain log lines, the state of the stages, where to look after a run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tasks.errors import one_line
+from tasks.runs import Inspection
+
+
+def set_up(*, debug: bool) -> None:
+    """Log our own lines to stderr. Prefect's console, which prints a traceback for every error, only speaks in debug.
+
+    Must run before Prefect is imported.
+    """
+    if not debug:
+        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("%(asctime)s %(message)s", "%H:%M:%S"))
+    for name in ("flows", "tasks", "models"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.DEBUG if debug else logging.INFO)
+        logger.handlers = [handler]
+
+
+class _OneLine(logging.Formatter):
+    """One record per line, whatever the data in it: a newline in a document cannot forge a log entry."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
+        """Format and make control characters visible; a traceback keeps its lines."""
+        return one_line(super().formatMessage(record))
+
+
+def show_status(found: Iterable[Inspection], preset: str, config: dict[str, Any], *, as_json: bool) -> None:
+    """Print the state of every stage."""
+    if as_json:
+        stages = {
+            item.stage: {
+                "fresh": item.fresh,
+                "why": item.why,
+                "artifact": str(item.artifact.path) if item.artifact else None,
+                "fingerprint": item.artifact.fingerprint if item.artifact else None,
+            }
+            for item in found
+        }
+        sys.stdout.write(json.dumps({"preset": preset, "stages": stages, "config": config}, indent=1) + "\n")
+        return
+    for item in found:
+        mark = "fresh  " if item.fresh else "rebuild"
+        sys.stdout.write(f"{item.stage:<14} {mark}  {'' if item.fresh else one_line(item.why, 200)}".rstrip() + "\n")
+
+
+def say_where(ledger: dict[str, Any], home: Path) -> None:
+    """End a run by saying where its results are and what to try next."""
+    stages = ledger["stages"]
+    lines = [f"Run {ledger['run_id']} completed: {_told(stages)}."]
+    if "pretraining" in stages:
+        lines.append(f"  model     {_near(stages['pretraining']['artifact'])}")
+    if "reporting" in stages:
+        lines.append(f"  report    {_near(stages['reporting']['artifact'])}/report.md")
+    mlflow = ledger["mlflow"]
+    lines.append(f"  MLflow    {mlflow['tracking_uri']}, experiment {mlflow['experiment']}, run {mlflow['parent_run_id']}")
+    flow_run = ledger["prefect"]["flow_run_id"]
+    lines.append(f"  Prefect   {os.environ.get('PREFECT_API_URL', _near(home / 'prefect'))}, flow run {flow_run}")
+    command = _near(Path(sys.argv[0]))
+    lines += [
+        "Try next:",
+        f'  {command} generate "The king said" --show-steps',
+        f"  {command} status --preset {ledger['preset']}",
+        f"  {command} ui",
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _told(stages: dict[str, Any]) -> str:
+    cached = sum(bool(entry["cached"]) for entry in stages.values())
+    computed = len(stages) - cached
+    return f"{computed} of {len(stages)} stages computed, {cached} unchanged"
+
+
+def _near(path: str | Path) -> str:
+    """A path relative to where the person is, if that is shorter."""
+    return min(str(path), os.path.relpath(path), key=len)

@@ -1,0 +1,41 @@
+"""Measure the model on text it never saw, beside the older way of modelling language, and write the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.preparation import Prepared, prepare
+from flows.pretraining import pretrain
+from flows.running import run_flow
+from flows.settings import RunConfig
+from tasks import stages
+from tasks.artifacts import Artifact
+
+
+@flow(name="evaluation", flow_run_name="evaluation-{preset}")
+def evaluation(preset: str = "demo", settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Examine the model, bringing up to date what it stands on; returns the run's ledger."""
+
+    def compose(config: RunConfig) -> None:
+        prepared = prepare(config)
+        examine(config, prepared, pretrain(config, prepared))
+
+    return run_flow("evaluation", compose, preset, settings)
+
+
+def examine(config: RunConfig, prepared: Prepared, model: Artifact) -> Artifact:
+    """Evaluate the model and report on the whole run."""
+    records = stages.evaluation(
+        config.evaluation, pretraining=model, tokenization=prepared.tokens, cleaning=prepared.clean
+    )
+    return stages.reporting(
+        config.reporting,
+        ingestion=prepared.raw,
+        cleaning=prepared.clean,
+        tokenization=prepared.tokens,
+        embeddings=prepared.vectors,
+        pretraining=model,
+        evaluation=records,
+    )

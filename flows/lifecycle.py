@@ -1,0 +1,37 @@
+"""The whole lifecycle on one screen: real text in, a language model that can be accounted for out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.evaluation import examine
+from flows.preparation import prepare
+from flows.pretraining import pretrain
+from flows.running import run_flow
+from flows.settings import RunConfig
+
+
+@flow(name="lifecycle", flow_run_name="lifecycle-{preset}", validate_parameters=True)
+def lifecycle(
+    preset: str = "demo", settings: dict[str, Any] | None = None, until: str | None = None
+) -> dict[str, Any]:
+    """Run every stage in order; what has not changed since the last run is reused.
+
+    Args:
+        preset: the configuration to start from: smoke, demo, small or base.
+        settings: what to change in it, in the form of the YAML file.
+        until: the last stage to run; all of them when left out.
+
+    Returns:
+        The run's ledger, as in ``runs/<run-id>/run.json``.
+    """
+    return run_flow("lifecycle", compose, preset, settings, until)
+
+
+def compose(config: RunConfig) -> None:
+    """The stages and what each takes from the ones before."""
+    prepared = prepare(config)
+    model = pretrain(config, prepared)
+    examine(config, prepared, model)

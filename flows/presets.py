@@ -1,0 +1,148 @@
+"""Presets: each a function that returns one complete configuration. A preset may start from another and change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from flows.settings import RunConfig, resolve
+from tasks.errors import ConfigError
+
+
+def smoke() -> RunConfig:
+    """Text that Unveil writes itself, a model that trains in seconds: tests, CI, a first look. Learns little."""
+    from tasks.sources.catalogue import SMOKE_LABELLED, SMOKE_SOURCES
+
+    return RunConfig.model_validate(
+        {
+            "ingestion": {"sources": SMOKE_SOURCES, "labelled": SMOKE_LABELLED},
+            "cleaning": {"splits": {"validation": 0.08, "test": 0.1}},
+            "tokenization": {"vocab_size": 1024},
+            "embeddings": {"dimensions": 32, "epochs": 5, "min_count": 2},
+            "pretraining": {
+                "architecture": {
+                    "hidden_size": 64,
+                    "intermediate_size": 160,
+                    "num_hidden_layers": 2,
+                    "num_attention_heads": 4,
+                    "num_key_value_heads": 2,
+                    "head_dim": 16,
+                },
+                "training": {
+                    "steps": 60,
+                    "batch_size": 8,
+                    "context_length": 64,
+                    "compile": "off",
+                    "checkpoint_every": 30,
+                    "validate_every": 30,
+                    "validation_tokens": 4_096,
+                },
+            },
+            "evaluation": {"max_new_tokens": 24, "bootstrap_samples": 200},
+            "reporting": {},
+        }
+    )
+
+
+def demo() -> RunConfig:
+    """Real text and real learning in a few minutes on two cores; what `make run` does."""
+    from tasks.sources.catalogue import DEMO_LABELLED, DEMO_SOURCES
+
+    return RunConfig.model_validate(
+        {
+            "ingestion": {"sources": DEMO_SOURCES, "labelled": DEMO_LABELLED},
+            "cleaning": {},
+            "tokenization": {"vocab_size": 4096},
+            "embeddings": {},
+            "pretraining": {
+                "architecture": {
+                    "hidden_size": 192,
+                    "intermediate_size": 512,
+                    "num_hidden_layers": 6,
+                    "num_attention_heads": 6,
+                    "num_key_value_heads": 2,
+                    "head_dim": 32,
+                },
+                "training": {
+                    "steps": 1_200,
+                    "batch_size": 16,
+                    "context_length": 256,
+                    "checkpoint_every": 300,
+                    "validate_every": 300,
+                },
+            },
+            "evaluation": {},
+            "reporting": {},
+        }
+    )
+
+
+def small() -> RunConfig:
+    """The demo's text, a larger model and an evening's patience."""
+    return _changed(
+        demo(),
+        {
+            "tokenization": {"vocab_size": 8192},
+            "pretraining": {
+                "architecture": {
+                    "hidden_size": 320,
+                    "intermediate_size": 896,
+                    "num_hidden_layers": 8,
+                    "num_attention_heads": 5,
+                    "num_key_value_heads": 5,
+                    "head_dim": 64,
+                },
+                "training": {"steps": 4_000, "checkpoint_every": 250, "validate_every": 250},
+            },
+        },
+    )
+
+
+def base() -> RunConfig:
+    """124M parameters on one GPU and up. Bring text: the demo's is a thousandth of what such a model can use."""
+    return _changed(
+        small(),
+        {
+            "tokenization": {"vocab_size": 50_304},
+            "pretraining": {
+                "architecture": {
+                    "hidden_size": 768,
+                    "intermediate_size": 2_048,
+                    "num_hidden_layers": 12,
+                    "num_attention_heads": 12,
+                    "num_key_value_heads": 12,
+                    "head_dim": 64,
+                },
+                "training": {
+                    "steps": 20_000,
+                    "batch_size": 512,
+                    "gradient_accumulation": 16,
+                    "context_length": 1_024,
+                    "checkpoint_every": 500,
+                    "validate_every": 500,
+                    "validation_tokens": 1_048_576,
+                },
+            },
+        },
+    )
+
+
+_PRESETS: dict[str, Callable[[], RunConfig]] = {"smoke": smoke, "demo": demo, "small": small, "base": base}
+NAMES = tuple(_PRESETS)
+
+
+def named(name: str) -> RunConfig:
+    """The preset of this name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        preset = _PRESETS[name]
+    except KeyError as error:
+        raise ConfigError(f"unknown preset {name!r}", where="preset", remedy=f"one of {', '.join(NAMES)}") from error
+    return preset()
+
+
+def _changed(base: RunConfig, changes: dict[str, Any]) -> RunConfig:
+    return resolve(base, changes)

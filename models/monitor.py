@@ -1,0 +1,130 @@
+"""What happens between two optimiser steps: metrics, validation, checkpoints, progress."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+from models.checkpoint import checkpoint_path
+
+logger = logging.getLogger(__name__)
+
+OnMetrics = Callable[[int, dict[str, float]], None]
+
+
+class Progress:
+    """A bar on a terminal, a line of log every tenth of the way elsewhere."""
+
+    def __init__(self, total: int, done: int, bar: bool | None) -> None:
+        """Begin at `done` of `total` steps; `bar` None shows a bar if standard error is a terminal."""
+        self._total, self._bar = total, None
+        if sys.stderr.isatty() if bar is None else bar:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, initial=done, desc="training", unit="step", dynamic_ncols=True)
+
+    def update(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show that `step` steps are done."""
+        if self._bar is not None:
+            self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
+            self._bar.update(step - self._bar.n)
+        elif step * 10 // self._total > (step - 1) * 10 // self._total:
+            speed = metrics["tokens_per_second"]
+            logger.info("step %d of %d: loss %.4f, %.0f tokens/s", step, self._total, metrics["loss"], speed)
+
+    def close(self) -> None:
+        """Leave the terminal tidy."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Monitor(pl.Callback):
+    """Reports, validates and saves after each optimiser step, in this order.
+
+    A checkpoint therefore always holds the metrics of its own step; after a crash, steps since the last checkpoint
+    are reported a second time, with equal numbers.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        steps: int,
+        tokens_per_step: int,
+        checkpoint_every: int,
+        validate_every: int,
+        validate: Callable[[], dict[str, float]],
+        on_metrics: OnMetrics,
+        progress: bool | None,
+    ) -> None:
+        """Save to `folder`; call `on_metrics(step, metrics)` for every step, on the main thread of rank 0."""
+        self._folder, self._steps, self._tokens_per_step = folder, steps, tokens_per_step
+        self._checkpoint_every, self._validate_every = checkpoint_every, validate_every
+        self._validate, self._on_metrics, self._wants_bar = validate, on_metrics, progress
+        self._progress: Progress | None = None
+        self._started = 0.0
+        self._saved_step = -1
+        self.metrics: dict[str, float] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show where training stands."""
+        self._saved_step = trainer.global_step
+        if trainer.is_global_zero:
+            self._progress = Progress(self._steps, trainer.global_step, self._wants_bar)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
+        """Start the clock: validation and saving do not count against the speed."""
+        self._started = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Report the step, validate and save when it is time to."""
+        step = trainer.global_step
+        metrics = {name: float(value) for name, value in outputs.items()}
+        metrics["tokens"] = float(step * self._tokens_per_step)
+        metrics["tokens_per_second"] = self._tokens_per_step / (time.perf_counter() - self._started)
+        if trainer.is_global_zero:
+            if self._due(step, self._validate_every):
+                metrics |= self._validate()
+            self._on_metrics(step, metrics)
+            if self._progress is not None:
+                self._progress.update(step, metrics)
+        self.metrics |= {name: value for name, value in metrics.items() if name != "tokens_per_second"}
+        if self._due(step, self._checkpoint_every):
+            self._save(trainer)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Save when asked to terminate, which Lightning obeys between two steps; never after an error."""
+        if isinstance(exception, SIGTERMException) and trainer.global_step != self._saved_step:
+            self._save(trainer)
+            logger.warning("asked to terminate: saved step %d, run again to continue", trainer.global_step)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Close the bar, after an error too."""
+        if self._progress is not None:
+            self._progress.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The latest value of every metric, so that a finished run can tell them again."""
+        return {"metrics": self.metrics}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the metrics of the checkpoint."""
+        self.metrics = dict(state_dict["metrics"])
+
+    def _due(self, step: int, every: int) -> bool:
+        return step % every == 0 or step == self._steps
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        trainer.save_checkpoint(checkpoint_path(self._folder, trainer.global_step))
+        self._saved_step = trainer.global_step

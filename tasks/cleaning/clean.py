@@ -1,0 +1,90 @@
+"""The cleaning stage: extract, standardise, judge by rules, remove copies, keep exams out of the textbook, split."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field
+
+from tasks import tables
+from tasks.artifacts import Artifact
+from tasks.cleaning import documents, labelled
+from tasks.cleaning.config import CleaningConfig
+from tasks.cleaning.contamination import HeldOut
+from tasks.cleaning.ledger import DOCUMENTS, Entry, Ledger
+from tasks.cleaning.splits import NAMES
+from tasks.config import Summary
+
+logger = logging.getLogger(__name__)
+
+
+class SetSummary(Summary):
+    """What became of one set of records."""
+
+    records_in: int
+    kept: int
+    dropped: int
+    rules: dict[str, int] = Field(description="Records removed, by rule.")
+    splits: dict[str, int] = Field(description="Records kept, by split.")
+
+
+class CleaningSummary(Summary):
+    """What the stage tells about its work; ``records_in`` = ``kept`` + ``dropped`` for every set."""
+
+    documents: SetSummary
+    bytes_in: int
+    bytes_out: int
+    words: int
+    labelled: dict[str, SetSummary]
+
+
+def clean(inputs: Mapping[str, Artifact], config: CleaningConfig, folder: Path) -> CleaningSummary:
+    """Clean and split what ingestion left; every record is kept or quarantined with its reason.
+
+    Writes ``documents.parquet``, ``labelled/*.parquet``, ``quarantine.parquet`` and ``filter_report.json``. The labelled
+    sets come first, because the documents must not hold what these sets examine.
+
+    Raises:
+        DataError: nothing or too little is left, or too many documents cannot be read.
+    """
+    source, ledger = inputs["ingestion"], Ledger()
+    held_out: list[str] = []
+    for task in labelled.TASKS:
+        name, schema = f"labelled/{task.name}.parquet", tables.LABELLED[task.name]
+        rows = labelled.process(task, list(tables.iterate(source.file(name))), config, ledger, folder)
+        tables.write(folder / name, rows, schema)
+        held_out += labelled.held_out_texts(task, rows)
+        logger.info("%s: %d rows kept", task.name, len(rows))
+    index = HeldOut(held_out, config.contamination_words)
+    documents.process(source.file("documents.parquet"), index, config, ledger, folder)
+    ledger.balance()
+    ledger.write_quarantine(folder / "quarantine.parquet")
+    report = json.dumps(ledger.report(), ensure_ascii=False, indent=1, sort_keys=True)
+    (folder / "filter_report.json").write_text(report + "\n", encoding="utf-8")
+    return _summary(ledger)
+
+
+def _summary(ledger: Ledger) -> CleaningSummary:
+    total = ledger.total(DOCUMENTS)
+    logger.info("documents: %d of %d kept", total.kept, total.records_in)
+    return CleaningSummary(
+        documents=_of(ledger, DOCUMENTS, total),
+        bytes_in=total.bytes_in,
+        bytes_out=total.bytes_out,
+        words=total.words,
+        labelled={task.name: _of(ledger, task.name, ledger.total(task.name)) for task in labelled.TASKS},
+    )
+
+
+def _of(ledger: Ledger, dataset: str, total: Entry) -> SetSummary:
+    rules = ledger.dropped_by_rule(dataset)
+    return SetSummary(
+        records_in=total.records_in,
+        kept=total.kept,
+        dropped=rules.total(),
+        rules=dict(sorted(rules.items())),
+        splits={name: total.splits[name] for name in NAMES},
+    )

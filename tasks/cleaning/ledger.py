@@ -1,0 +1,164 @@
+"""The books of the cleaning stage: every record that came in is found again among those kept or those quarantined."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks import tables
+from tasks.cleaning.rules import Finding
+from tasks.cleaning.splits import NAMES
+from tasks.errors import DataError
+
+DOCUMENTS = "documents"
+EXCERPT = 200
+_SAMPLES = 3
+_PROVENANCE = ("source", "uri", "licence", "sha256")
+
+
+@dataclass
+class Entry:
+    """What is known of one domain or one labelled set."""
+
+    records_in: int = 0
+    bytes_in: int = 0
+    kept: int = 0
+    bytes_out: int = 0
+    words: int = 0
+    splits: Counter[str] = field(default_factory=Counter)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the report: every split is named, also an empty one."""
+        counts = {"in": self.records_in, "kept": self.kept, "dropped": self.records_in - self.kept}
+        sizes = {"bytes_in": self.bytes_in, "bytes_out": self.bytes_out, "words": self.words}
+        return counts | sizes | {"splits": {name: self.splits[name] for name in NAMES}}
+
+
+class Ledger:
+    """Counts what comes in, what stays, and what goes, of the documents and of each labelled set."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, dict[str, bool]] = {}
+        self._entries: dict[tuple[str, str], Entry] = {}
+        self._dropped: dict[str, dict[int, dict[str, Any]]] = {}
+        self._dropped_bytes: Counter[tuple[str, str]] = Counter()
+
+    def receive(self, dataset: str, row: Mapping[str, Any], size: int) -> None:
+        """A record comes in.
+
+        Raises:
+            DataError: its id was there before; nothing could be accounted for.
+        """
+        ids = self._ids.setdefault(dataset, {})
+        if row["id"] in ids:
+            raise DataError(
+                f"two {dataset} have the id {row['id']!r}", stage="cleaning", remedy="give them ids of their own"
+            )
+        ids[row["id"]] = False
+        entry = self._entry(dataset, row)
+        entry.records_in += 1
+        entry.bytes_in += size
+
+    def keep(self, dataset: str, row: Mapping[str, Any], size: int, words: int = 0) -> None:
+        """A record stays; its row holds its split."""
+        self._settle(dataset, row)
+        entry = self._entry(dataset, row)
+        entry.kept += 1
+        entry.bytes_out += size
+        entry.words += words
+        entry.splits[row["split"]] += 1
+
+    def drop(self, dataset: str, position: int, row: Mapping[str, Any], finding: Finding, text: str) -> None:
+        """A record goes to the quarantine; ``position`` is its place in the input, and in the quarantine."""
+        self._settle(dataset, row)
+        self._dropped_bytes[dataset, finding.rule] += len(text.encode())
+        self._dropped.setdefault(dataset, {})[position] = {
+            "id": row["id"],
+            "dataset": dataset,
+            "rule": finding.rule,
+            "reason": finding.reason,
+            "value": float(finding.value),
+            "excerpt": text[:EXCERPT],
+            "domain": row.get("domain", ""),
+            **{name: row[name] for name in _PROVENANCE},
+        }
+
+    def dropped_by_rule(self, dataset: str) -> Counter[str]:
+        """How many records of a set each rule removed."""
+        return Counter(row["rule"] for row in self._dropped.get(dataset, {}).values())
+
+    def total(self, dataset: str) -> Entry:
+        """All domains of a set together."""
+        total = Entry()
+        for (name, _), entry in self._entries.items():
+            if name == dataset:
+                total.records_in += entry.records_in
+                total.bytes_in += entry.bytes_in
+                total.kept += entry.kept
+                total.bytes_out += entry.bytes_out
+                total.words += entry.words
+                total.splits += entry.splits
+        return total
+
+    def balance(self) -> None:
+        """Close the books.
+
+        Raises:
+            DataError: a record that came in was neither kept nor quarantined.
+        """
+        for dataset, ids in self._ids.items():
+            if lost := [key for key, settled in ids.items() if not settled]:
+                raise DataError(
+                    f"{len(lost)} of {len(ids)} {dataset} are neither kept nor quarantined, the first is {lost[0]!r}",
+                    stage="cleaning",
+                    remedy="this is a bug; report it",
+                )
+
+    def write_quarantine(self, path: Path) -> int:
+        """Write what was left out, documents first, each set in the order of the input; returns the number of rows."""
+        return tables.write(path, self._quarantine(), tables.QUARANTINE)
+
+    def report(self) -> dict[str, Any]:
+        """Counts by rule, by domain and by labelled set, with a few excerpts of what each rule removed."""
+        domains = {key: entry.as_dict() for (name, key), entry in sorted(self._entries.items()) if name == DOCUMENTS}
+        labelled = sorted({name for name in self._ids if name != DOCUMENTS})
+        return {
+            "documents": self.total(DOCUMENTS).as_dict(),
+            "domains": domains,
+            "rules": self._rules(DOCUMENTS),
+            "labelled": {name: self.total(name).as_dict() | {"rules": self._rules(name)} for name in labelled},
+        }
+
+    def _quarantine(self) -> Iterator[dict[str, Any]]:
+        for dataset in sorted(self._dropped, key=lambda name: (name != DOCUMENTS, name)):
+            yield from (row for _, row in sorted(self._dropped[dataset].items()))
+
+    def _rules(self, dataset: str) -> dict[str, Any]:
+        rows = [row for _, row in sorted(self._dropped.get(dataset, {}).items())]
+        return {
+            rule: {
+                "dropped": count,
+                "bytes": self._dropped_bytes[dataset, rule],
+                "domains": dict(sorted(Counter(row["domain"] for row in rows if row["rule"] == rule).items())),
+                "samples": [_sample(row) for row in rows if row["rule"] == rule][:_SAMPLES],
+            }
+            for rule, count in sorted(self.dropped_by_rule(dataset).items())
+        }
+
+    def _entry(self, dataset: str, row: Mapping[str, Any]) -> Entry:
+        return self._entries.setdefault((dataset, row.get("domain", "")), Entry())
+
+    def _settle(self, dataset: str, row: Mapping[str, Any]) -> None:
+        ids = self._ids[dataset]
+        if ids[row["id"]]:
+            raise DataError(
+                f"{dataset} {row['id']!r} is settled twice", stage="cleaning", remedy="this is a bug; report it"
+            )
+        ids[row["id"]] = True
+
+
+def _sample(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("id", "reason", "value", "excerpt")}

@@ -1,0 +1,222 @@
+"""Records of a user's files, strictly and in bounded memory: whole texts, JSON lines, CSV, TSV and parquet.
+
+Each reader yields a ``Record`` (its place and its fields) or a ``Bad`` for what is not one; nothing is repaired,
+guessed or skipped in silence. Blank lines are no records. What the readers of `datasets` let through or die of is
+in reliability.md, F14.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from tasks.errors import SourceError
+from tasks.sources.outcomes import Bad, Place
+
+_BLOCK = 1 << 20
+_PARQUET_ROWS = 256
+_KEPT_OF_A_LONG_LINE = 1 << 12
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record as the file has it."""
+
+    place: Place
+    fields: dict[str, Any]
+
+
+Records = Iterator[Record | Bad]
+Reader = Callable[[Path, str, int], Records]
+
+
+def whole_text(path: Path, uri: str, limit: int) -> Records:
+    """A file that is one record: its field is ``text``. UTF-8, or UTF-16 where a byte order mark says so."""
+    size = path.stat().st_size
+    with path.open("rb") as handle:
+        raw = handle.read(limit + 1)
+    place = Place(uri, uri, raw)
+    if not raw:
+        yield place.bad("empty", "the file is empty")
+        return
+    if len(raw) > limit:
+        place.raw = raw[:_KEPT_OF_A_LONG_LINE]
+        yield place.bad("too-large", f"the file has {size} bytes, more than max_document_bytes ({limit})", size)
+        return
+    try:
+        yield Record(place, {"text": _decode(raw)})
+    except UnicodeDecodeError as error:
+        yield place.bad("encoding", _not_utf8(error))
+
+
+def json_lines(path: Path, uri: str, limit: int) -> Records:
+    """One JSON object a line. A key that is there twice, NaN and anything that is no object are refused."""
+    for place, line in _lines(path, uri, limit):
+        if isinstance(line, Bad):
+            yield line
+            continue
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line, object_pairs_hook=_object, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            yield place.bad("json", f"the line is no JSON: {_short(error)}")
+            continue
+        if isinstance(value, dict):
+            yield Record(place, value)
+        else:
+            yield place.bad("json", f"the line is a JSON {type(value).__name__}, not an object")
+
+
+def separated(delimiter: str) -> Reader:
+    """A reader of CSV (or TSV) with a header line; quoting as spreadsheets do it, nothing tolerated."""
+
+    def read(path: Path, uri: str, limit: int) -> Records:
+        lines = _Feed(_lines(path, uri, limit))
+        before = csv.field_size_limit(limit)
+        try:
+            yield from _rows(csv.reader(lines, delimiter=delimiter, strict=True), lines, uri)
+        finally:
+            csv.field_size_limit(before)
+
+    return read
+
+
+def parquet(path: Path, uri: str, limit: int) -> Records:
+    """Rows of a parquet file, a few hundred in memory at a time, page checksums verified where there are any."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    number = 0
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield Record(Place(f"{uri}#{number}", f"{uri} row {number}"), fields)
+    except (OSError, pa.ArrowException) as error:
+        raise SourceError(f"is no readable parquet file ({_short(error)})", where=uri) from error
+
+
+def _lines(path: Path, uri: str, limit: int) -> Iterator[tuple[Place, str | Bad]]:
+    """Lines decoded one by one; a line that is too long or no UTF-8 is a ``Bad`` and reading goes on after it."""
+    with path.open("rb") as handle:
+        start = handle.read(len(codecs.BOM_UTF8))
+        if start[:2] in _UTF16:
+            place = Place(uri, uri, start)
+            yield place, place.bad("encoding", "the file is UTF-16; convert it to UTF-8")
+            return
+        if start != codecs.BOM_UTF8:
+            handle.seek(0)
+        for number, (raw, size) in enumerate(_raw_lines(handle, limit), 1):
+            place = Place(f"{uri}#L{number}", f"{uri}:{number}", raw)
+            if size > limit:
+                yield place, place.bad("too-large", f"the line has {size} bytes, more than max_document_bytes", size)
+                continue
+            try:
+                yield place, raw.decode()
+            except UnicodeDecodeError as error:
+                yield place, place.bad("encoding", _not_utf8(error))
+
+
+def _raw_lines(handle: IO[bytes], limit: int) -> Iterator[tuple[bytes, int]]:
+    """Lines and their sizes; of a line longer than ``limit`` only the beginning is kept in memory."""
+    while raw := handle.readline(limit + 1):
+        if len(raw) <= limit or raw.endswith(b"\n"):
+            yield raw, len(raw.rstrip(b"\r\n"))
+            continue
+        size, raw = len(raw), raw[:_KEPT_OF_A_LONG_LINE]
+        while more := handle.readline(_BLOCK):
+            size += len(more)
+            if more.endswith(b"\n"):
+                break
+        yield raw, size
+
+
+class _Feed:
+    """Lines for the csv module, remembering which were taken and stepping over those that are no text."""
+
+    def __init__(self, lines: Iterator[tuple[Place, str | Bad]]) -> None:
+        self._lines = lines
+        self.bad: list[Bad] = []
+        self.taken: list[Place] = []
+
+    def __iter__(self) -> _Feed:
+        return self
+
+    def __next__(self) -> str:
+        for place, line in self._lines:
+            if not isinstance(line, Bad):
+                self.taken.append(place)
+                return line
+            self.bad.append(line)
+        raise StopIteration
+
+    def drain(self) -> tuple[list[Place], list[Bad]]:
+        """What was read since the last call."""
+        taken, bad = self.taken, self.bad
+        self.taken, self.bad = [], []
+        return taken, bad
+
+
+def _rows(reader: Iterator[list[str]], feed: _Feed, uri: str) -> Records:
+    header: list[str] | None = None
+    while True:
+        problem, row = "", None
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            problem = _short(error)
+        taken, bad = feed.drain()
+        yield from bad
+        if row is None and not problem:
+            return
+        if row == []:  # a blank line
+            continue
+        if header is None:
+            header = _header(row, problem, uri)
+        elif problem or len(row or []) != len(header):
+            # An open quote swallows the lines after it: each of them is lost, so each of them is counted.
+            reason = problem or f"the row has {len(row or [])} cells, the header {len(header)}"
+            yield from (place.bad("csv", reason) for place in taken)
+        else:
+            yield Record(taken[0], dict(zip(header, row or [], strict=True)))
+
+
+def _header(row: list[str] | None, problem: str, uri: str) -> list[str]:
+    if problem or not row:
+        raise SourceError(f"has no readable header line ({problem})", where=f"{uri}:1")
+    if len(set(row)) != len(row):
+        raise SourceError("names a column twice in its header", where=f"{uri}:1", remedy="rename one of them")
+    return row
+
+
+def _decode(raw: bytes) -> str:
+    if raw.startswith(_UTF16):
+        return raw.decode("utf-16")
+    return raw.decode("utf-8-sig")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key is there twice")
+    return value
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    return f"not valid {error.encoding.upper()} at byte {error.start}: {error.reason}"
+
+
+def _short(error: BaseException) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -1,0 +1,159 @@
+"""Parquet tables as the stages exchange them: fixed schemas, page checksums, identical bytes on a rerun.
+
+Arrow's readers do not notice a flipped bit unless pages carry checksums (124 of 200 single-bit flips in a
+text column were read as wrong text without an error), so every table is written and read with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+ROW_GROUP_ROWS = 2_000
+
+_PROVENANCE = [
+    ("source", pa.string()),
+    ("uri", pa.string()),
+    ("licence", pa.string()),
+    ("sha256", pa.string()),
+]
+# `format` says how `text` is to be read: "text", "html" or "wikitext"; cleaning extracts the last two.
+RAW_DOCUMENTS = pa.schema(
+    [("id", pa.string()), ("text", pa.string()), ("format", pa.string()), ("domain", pa.string()), *_PROVENANCE]
+)
+# `split` is "train", "validation" or "test"; `bytes` counts the UTF-8 bytes of `text`.
+CLEAN_DOCUMENTS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("domain", pa.string()),
+        ("language", pa.string()),
+        ("split", pa.string()),
+        ("words", pa.int64()),
+        ("bytes", pa.int64()),
+        *_PROVENANCE,
+    ]
+)
+# One row for every record that is left out, with the rule, its reason and the number behind it.
+QUARANTINE = pa.schema(
+    [
+        ("id", pa.string()),
+        ("dataset", pa.string()),
+        ("rule", pa.string()),
+        ("reason", pa.string()),
+        ("value", pa.float64()),
+        ("excerpt", pa.string()),
+        ("domain", pa.string()),
+        *_PROVENANCE,
+    ]
+)
+# Labelled sets. Ingestion leaves `split` empty; cleaning decides it.
+SENTIMENT = pa.schema(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("label", pa.string()),
+        ("rating", pa.float64()),
+        ("split", pa.string()),
+        *_PROVENANCE,
+    ]
+)
+QUESTION_ANSWERING = pa.schema(
+    [
+        ("id", pa.string()),
+        ("context_id", pa.string()),
+        ("context", pa.string()),
+        ("question", pa.string()),
+        ("answer", pa.string()),
+        ("answer_start", pa.int64()),
+        ("split", pa.string()),
+        *_PROVENANCE,
+    ]
+)
+TRANSLATION = pa.schema(
+    [
+        ("id", pa.string()),
+        ("source_text", pa.string()),
+        ("target_text", pa.string()),
+        ("split", pa.string()),
+        *_PROVENANCE,
+    ]
+)
+LABELLED = {
+    "sentiment": SENTIMENT,
+    "question-answering": QUESTION_ANSWERING,
+    "translation": TRANSLATION,
+}
+
+
+def write(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
+    """Write rows to a parquet file and return how many there were.
+
+    A row must have exactly the schema's keys: a missing or surplus one is a programming error and raises
+    ``KeyError``, because Arrow would silently write nulls.
+    """
+    count = 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = {"compression": "zstd", "write_page_checksum": True, "store_schema": True}
+    with pq.ParquetWriter(path, schema, **options) as writer:
+        for batch in _batches(rows, ROW_GROUP_ROWS):
+            for row in batch:
+                if row.keys() != set(schema.names):
+                    raise KeyError(f"{path.name}: row keys {sorted(row)} are not {sorted(schema.names)}")
+            writer.write_table(pa.Table.from_pylist([dict(row) for row in batch], schema=schema))
+            count += len(batch)
+    return count
+
+
+def read_arrow(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Read a table (or some of its columns) into memory, with page checksums verified.
+
+    Raises:
+        ArtifactError: the file is missing, truncated or fails its checksums.
+    """
+    try:
+        return pq.read_table(path, columns=columns, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(
+            f"cannot be read as a table ({error})", where=path, remedy="delete its folder to have it rebuilt"
+        ) from error
+
+
+def iterate(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield rows as dictionaries, one row group in memory at a time, with page checksums verified."""
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(batch_size=ROW_GROUP_ROWS, columns=columns):
+                yield from batch.to_pylist()
+    except (OSError, pa.ArrowException) as error:
+        raise ArtifactError(
+            f"cannot be read as a table ({error})", where=path, remedy="delete its folder to have it rebuilt"
+        ) from error
+
+
+def dataset(path: Path) -> Dataset:
+    """Open a table as a memory-mapped Hugging Face dataset: random access without holding it in memory."""
+    from datasets import Dataset, disable_progress_bars
+
+    disable_progress_bars()
+    return Dataset.from_parquet(str(path))
+
+
+def _batches(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
+    batch: list[Mapping[str, Any]] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

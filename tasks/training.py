@@ -1,0 +1,176 @@
+"""Pretraining as a stage: give the trunk its vocabulary, train it on the token shards, save a Hugging Face folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pydantic import Field
+
+from models.training_config import TrainingConfig
+from tasks import tables, tracking
+from tasks.artifacts import CHECKPOINTS, Artifact, write_synced
+from tasks.config import StageConfig, Summary
+
+if TYPE_CHECKING:
+    from models.config import ModelConfig
+
+logger = logging.getLogger(__name__)
+
+CURVES = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("tokens", pa.int64()),
+        ("loss", pa.float64()),
+        ("learning_rate", pa.float64()),
+        ("gradient_norm", pa.float64()),
+        ("validation_loss", pa.float64()),
+        ("validation_bits_per_byte", pa.float64()),
+    ]
+)
+_HISTORY = "metrics.jsonl"
+
+
+class ArchitectureConfig(StageConfig):
+    """The shape of the network (Qwen3's); the vocabulary comes from the tokenizer."""
+
+    hidden_size: int = Field(192, ge=8, le=65_536, description="Width of the residual stream.")
+    intermediate_size: int = Field(512, ge=8, le=262_144, description="Inner width of the SwiGLU sub-layer.")
+    num_hidden_layers: int = Field(6, ge=1, le=512, description="Stacked layers.")
+    num_attention_heads: int = Field(6, ge=1, le=1024, description="Query heads per layer.")
+    num_key_value_heads: int = Field(2, ge=1, le=1024, description="Key/value heads shared by the query heads.")
+    head_dim: int = Field(32, ge=2, le=1024, description="Width of one head; even.")
+    rope_theta: float = Field(10_000.0, gt=1.0, le=1e12, description="Base of the rotary frequencies.")
+
+    def build(self, vocab_size: int, context_length: int) -> ModelConfig:
+        """The complete configuration for a vocabulary and a context length."""
+        from models.config import ModelConfig
+
+        return ModelConfig(
+            **self.model_dump(), vocab_size=vocab_size, max_position_embeddings=context_length
+        )
+
+
+class PretrainingConfig(StageConfig):
+    """The network and how it is trained."""
+
+    architecture: ArchitectureConfig = Field(ArchitectureConfig(), description="Shape of the network.")
+    training: TrainingConfig = Field(TrainingConfig(), description="Objective, data order, optimiser, length.")
+
+
+class PretrainingSummary(Summary):
+    """What training cost and where it ended."""
+
+    parameters: int
+    parameters_without_embeddings: int
+    steps: int
+    tokens: int
+    epochs: float
+    flops: float
+    training_loss: float
+    validation: dict[str, float]
+
+
+def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: Path) -> PretrainingSummary:
+    """Train from scratch and write the model; resumes from the checkpoints an earlier attempt left behind."""
+    from models.export import save_pretrained
+    from models.shards import TokenShard
+    from models.trainer import train
+
+    shards = inputs["tokenization"]
+    index = json.loads(shards.file("index.json").read_text(encoding="utf-8"))
+    shape = config.architecture.build(index["vocab_size"], config.training.context_length)
+    logger.info("pretraining: %s parameters", f"{shape.parameter_count():,}")
+    history = History(folder / CHECKPOINTS / _HISTORY)
+    result = train(
+        shape,
+        config.training,
+        shards.path,
+        folder,
+        on_metrics=history.take,
+        identity={"tokenization": shards.content},
+    )
+    rows = history.rows()
+    tables.write(folder / "curves.parquet", (_curve_row(step, values) for step, values in rows), CURVES)
+    save_pretrained(result.model, folder, shards.file("tokenizer.json"))
+    tokens = config.training.steps * config.training.batch_size * config.training.context_length
+    summary = PretrainingSummary(
+        parameters=shape.parameter_count(),
+        parameters_without_embeddings=shape.parameter_count(embeddings=False),
+        steps=config.training.steps,
+        tokens=tokens,
+        epochs=tokens / len(TokenShard(shards.path, "train")),
+        flops=6.0 * shape.parameter_count() * tokens,
+        training_loss=_recent_loss(rows),
+        validation=_last_validation(rows),
+    )
+    facts = {"architecture": shape.model_dump(), "training": config.training.model_dump(mode="json")}
+    write_synced(
+        folder / "training.json", json.dumps(facts | summary.model_dump(mode="json"), indent=1, sort_keys=True)
+    )
+    return summary
+
+
+class History:
+    """Every step's metrics, sent to MLflow and kept beside the checkpoints.
+
+    A resumed training starts a new MLflow run; the kept steps are replayed into it, so that its curves are whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._steps: dict[int, dict[str, float]] = {}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            self._replay(line)
+
+    def take(self, step: int, values: Mapping[str, float]) -> None:
+        """Keep the metrics of one step; a step that is repeated after a resume replaces the former one."""
+        if not self._steps.get(step, {}).keys() >= values.keys():
+            tracking.log_step(step, values)
+        self._steps.setdefault(step, {}).update(values)
+        with self._path.open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps([step, dict(values)]) + "\n")
+
+    def rows(self) -> list[tuple[int, dict[str, float]]]:
+        """All steps in order."""
+        return sorted(self._steps.items())
+
+    def _replay(self, line: str) -> None:
+        try:
+            step, values = json.loads(line)
+        except ValueError:  # The line a killed process was writing.
+            return
+        self._steps.setdefault(step, {}).update(values)
+        tracking.log_step(step, values)
+
+
+def _curve_row(step: int, values: Mapping[str, float]) -> dict[str, Any]:
+    """The part of a step's metrics that is the same on every rerun: no throughput."""
+    return {
+        "step": step,
+        "tokens": None if "tokens" not in values else int(values["tokens"]),
+        "loss": values.get("loss"),
+        "learning_rate": values.get("learning_rate"),
+        "gradient_norm": values.get("gradient_norm"),
+        "validation_loss": values.get("validation/loss"),
+        "validation_bits_per_byte": values.get("validation/bits_per_byte"),
+    }
+
+
+def _recent_loss(rows: list[tuple[int, dict[str, float]]], window: int = 20) -> float:
+    losses = [values["loss"] for _, values in rows if "loss" in values][-window:]
+    return sum(losses) / len(losses)
+
+
+def _last_validation(rows: list[tuple[int, dict[str, float]]]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for _, values in rows:
+        found |= {
+            key.partition("/")[2]: value for key, value in values.items() if key.startswith("validation/")
+        }
+    return found
