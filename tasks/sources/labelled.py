@@ -1,4 +1,4 @@
-"""Labelled rows: what users' columns and the sets inside packages say, in the columns of ``tasks.tables.LABELLED``."""
+"""Labelled rows: what users' columns and the sets inside packages say, in the columns of ``tasks.tables``."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ def interpreter(source: LabelledFiles, max_bytes: int) -> Interpret:
             case SentimentFiles():
                 return _sentiment(fields[source.text], fields[source.label], source.labels, place, max_bytes)
             case TranslationFiles():
-                values = {"source_text": fields[source.source_text], "target_text": fields[source.target_text]}
+                values = {
+                    "source_text": fields[source.source_text],
+                    "target_text": fields[source.target_text],
+                }
                 return _checked(place, values, ("source_text", "target_text"), max_bytes)
             case QuestionAnsweringFiles():
                 return _question(source, fields, place, max_bytes)
@@ -66,7 +69,7 @@ def rows(source: LabelledPackage, path: Path, max_bytes: int) -> Outcomes:
 
 
 def span(context: str, answer: str, start: int | None = None) -> int | None:
-    """Where an answer stands in its context: at ``start`` if that is given, else its first place; None if nowhere."""
+    """Where an answer stands in its context: at ``start`` if given, else its first place; None if nowhere."""
     if start is None:
         found = context.find(answer)
         return found if found >= 0 else None
@@ -76,7 +79,7 @@ def span(context: str, answer: str, start: int | None = None) -> int | None:
 def longest_span(context: str, answers: str) -> str:
     """The longest beginning of ``answers`` that occurs in the context, in whole words.
 
-    QuAC's raters' answers are joined into one string without a separator, so this is how the first is had back.
+    QuAC's answers by several raters are joined without a separator; this is how the first is had back.
     """
     low, high = 0, len(answers)
     while low < high:  # if a beginning occurs, every shorter one does
@@ -87,7 +90,16 @@ def longest_span(context: str, answers: str) -> str:
     after = context[start + low : start + low + 1]
     if found and found[-1].isalnum() and (answers[low : low + 1].isalnum() or after.isalnum()):
         found = found[: found.rfind(" ") + 1]
-    return found.strip().rstrip(",").rstrip()
+    return _without_second_start(found.strip().rstrip(",").rstrip())
+
+
+def _without_second_start(found: str) -> str:
+    """Cut a last fragment that repeats the beginning: "Amir won the final. Amir" of two raters' answers."""
+    whole, _, fragment = found.rpartition(" ")
+    while whole and not whole.rstrip("\"')]").endswith((".", "!", "?")):
+        whole, _, word = whole.rpartition(" ")
+        fragment = f"{word} {fragment}"
+    return whole if whole and found.startswith(fragment) else found
 
 
 def _sentiment(text: object, label: object, labels: dict[str, Any], place: Place, max_bytes: int) -> Outcome:
@@ -96,7 +108,9 @@ def _sentiment(text: object, label: object, labels: dict[str, Any], place: Place
         return place.bad(*problem)
     name, rating = _label(label, labels)
     if name is None:
-        return place.bad("label", f"label {str(label)[:40]!r} is none of {', '.join(_NAMES)}, 1 to 5, or `labels`")
+        return place.bad(
+            "label", f"label {str(label)[:40]!r} is none of {', '.join(_NAMES)}, 1 to 5, or `labels`"
+        )
     return Kept(place.uri, {"text": text, "label": name, "rating": rating}, place.uri)
 
 
@@ -123,7 +137,9 @@ def _number(value: object) -> float | None:
     return number if abs(number) < 1e15 else None
 
 
-def _question(source: QuestionAnsweringFiles, fields: dict[str, Any], place: Place, max_bytes: int) -> Outcome:
+def _question(
+    source: QuestionAnsweringFiles, fields: dict[str, Any], place: Place, max_bytes: int
+) -> Outcome:
     context, question = fields[source.context], fields[source.question]
     problem = unusable(context, max_bytes) or unusable(question, max_bytes)
     if problem:
@@ -142,7 +158,9 @@ def _question(source: QuestionAnsweringFiles, fields: dict[str, Any], place: Pla
         given = int(number)
     start = span(context, answer, given)
     if start is None:
-        return place.bad("answer", "the answer does not stand in the context" + (" at that place" if given else ""))
+        return place.bad(
+            "answer", "the answer does not stand in the context" + (" at that place" if given else "")
+        )
     return _answered(place.uri, context, question, answer, start)
 
 
@@ -160,18 +178,24 @@ def _checked(place: Place, values: dict[str, Any], names: tuple[str, ...], max_b
 
 
 def _sized(outcome: Kept, max_bytes: int) -> Outcome:
-    texts = tuple(name for name in ("text", "context", "question", "source_text", "target_text") if name in outcome.values)
+    texts = tuple(
+        name
+        for name in ("text", "context", "question", "source_text", "target_text")
+        if name in outcome.values
+    )
     return _checked(Place(outcome.uri, outcome.uri), outcome.values, texts, max_bytes)
 
 
 def _vader(source: SentimentPackage, path: Path) -> Outcomes:
     for uri, rating, text in vader_rows(source, path, _VADER_SETS):
-        label = "positive" if rating >= _FROM_POSITIVE else "negative" if rating <= -_FROM_POSITIVE else "neutral"
+        label = (
+            "positive" if rating >= _FROM_POSITIVE else "negative" if rating <= -_FROM_POSITIVE else "neutral"
+        )
         yield Kept(uri, {"text": text, "label": label, "rating": rating})
 
 
 def _quac(source: QuestionAnsweringPackage, path: Path) -> Outcomes:
-    """Each row holds one passage with its questions, and their answers, joined into two strings (data.md 2.1)."""
+    """Each row holds a passage, its questions joined into one string and their answers into another."""
     for uri, row in json_rows(source, path, ("*/Quac/test.jsonl",)):
         questions = [part.strip() for part in _QUAC_QUESTION.split(row["question"])[1:]]
         answers = [part.strip() for part in _QUAC_ANSWER.split(row["answer"])[1:]]
@@ -193,14 +217,21 @@ def _quac_answer(uri: str, context: str, question: str, joined: str) -> Outcome:
 
 
 def _narrativeqa(source: QuestionAnsweringPackage, path: Path) -> Outcomes:
-    """The questions with an answer that stands in the summary word for word; the first such answer counts."""
+    """The questions with an answer that stands in the summary; the first such answer counts.
+
+    Answers were written freely, so case and a closing full stop do not matter; the summary's text is kept.
+    """
     for uri, row in json_rows(source, path, ("*/NarrativeQA/test.jsonl",)):
-        context, answers = row["passage"], (answer.strip() for answer in row["answer"])
-        answer = next((answer for answer in answers if answer and answer in context), None)
-        if answer is None:
+        context, answers = row["passage"], (answer.strip().rstrip(". ") for answer in row["answer"])
+        found = next(filter(None, (_word_for_word(answer, context) for answer in answers if answer)), None)
+        if found is None:
             yield LeftOut("answer is no span of the passage")
-            continue
-        yield _answered(uri, context, row["question"], answer, context.index(answer))
+        else:
+            yield _answered(uri, context, row["question"], found.group(), found.start())
+
+
+def _word_for_word(answer: str, context: str) -> re.Match[str] | None:
+    return re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", context, re.IGNORECASE)
 
 
 _QUESTION_READERS: dict[str, Callable[[QuestionAnsweringPackage, Path], Iterator[Outcome]]] = {

@@ -18,8 +18,8 @@ _FUZZY, _UNTRANSLATED = LeftOut("fuzzy"), LeftOut("not translated")
 def pairs(source: TranslationPackage, path: Path) -> Outcomes:
     """Distinct pairs of an English message and its translation, as the catalogues have them, markup included.
 
-    Left out, and counted: fuzzy and missing translations, messages that are not translated but copied, messages
-    outside the configured number of words, repetitions. Of a message with plural forms the singular is taken.
+    Left out, and counted: fuzzy and missing translations, copies of the original, messages outside the
+    configured number of words, repetitions. Of a message with plural forms the singular is taken.
     """
     read = _gettext if source.reader == "gettext" else _jupyterlab
     seen: set[tuple[str, str]] = set()
@@ -29,10 +29,16 @@ def pairs(source: TranslationPackage, path: Path) -> Outcomes:
             yield text
             continue
         for key, pair in read(member, text):
-            yield pair if isinstance(pair, LeftOut) else _selected(source, uri_of(source, member, key), pair, seen)
+            yield (
+                pair
+                if isinstance(pair, LeftOut)
+                else _selected(source, uri_of(source, member, key), pair, seen)
+            )
 
 
-def _selected(source: TranslationPackage, uri: str, pair: tuple[str, str], seen: set[tuple[str, str]]) -> Outcome:
+def _selected(
+    source: TranslationPackage, uri: str, pair: tuple[str, str], seen: set[tuple[str, str]]
+) -> Outcome:
     original, translation = pair[0].strip(), pair[1].strip()
     words = len(original.split())
     if not translation:
@@ -70,8 +76,10 @@ def _gettext(member: str, text: str) -> Iterator[tuple[str, tuple[str, str] | Le
         yield "", LeftOut("malformed entry")
 
 
-def _entry(line: int | None, id: object, string: object, fuzzy: bool) -> tuple[str, tuple[str, str] | LeftOut]:
-    original = id[0] if isinstance(id, list | tuple) else id
+def _entry(
+    line: int | None, message: object, string: object, fuzzy: bool
+) -> tuple[str, tuple[str, str] | LeftOut]:
+    original = message[0] if isinstance(message, list | tuple) else message
     translation = string[0] if isinstance(string, list | tuple) else string
     if fuzzy:
         return "", _FUZZY

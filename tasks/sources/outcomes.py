@@ -12,7 +12,7 @@ _EXCERPT = 200
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A good record: where it is from, what it says, and its place when the uri alone does not tell records apart."""
+    """A good record: where it is from, what it says, and its place if the uri does not tell records apart."""
 
     uri: str
     values: dict[str, Any]

