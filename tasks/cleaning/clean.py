@@ -1,4 +1,4 @@
-"""The cleaning stage: extract, standardise, judge by rules, remove copies, keep exams out of the textbook, split."""
+"""The cleaning stage: extract, standardise, apply rules, remove copies, keep exams out of the text, split."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class CleaningSummary(Summary):
 def clean(inputs: Mapping[str, Artifact], config: CleaningConfig, folder: Path) -> CleaningSummary:
     """Clean and split what ingestion left; every record is kept or quarantined with its reason.
 
-    Writes ``documents.parquet``, ``labelled/*.parquet``, ``quarantine.parquet`` and ``filter_report.json``. The labelled
-    sets come first, because the documents must not hold what these sets examine.
+    Writes ``documents.parquet``, ``labelled/*.parquet``, ``quarantine.parquet`` and ``filter_report.json``.
+    The labelled sets come first, because the documents must not hold what these sets examine.
 
     Raises:
         DataError: nothing or too little is left, or too many documents cannot be read.

@@ -1,7 +1,7 @@
-"""Documents on their way through the rules, two passes over the text: one to judge each, one to write what stays.
+"""Documents on their way through the stage, in two passes: one judges each, one writes what stays.
 
-Between the passes the texts lie in a file beside the result, so that memory holds a few hundred bytes for each
-document, however long it is.
+Between the passes the texts lie in a file beside the result, so that memory holds a few hundred bytes for
+each document, however long it is.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ from tasks.cleaning.contamination import HeldOut
 from tasks.cleaning.duplicates import exact_duplicates, leaks, near_duplicates
 from tasks.cleaning.language import UNDETERMINED, Language
 from tasks.cleaning.ledger import DOCUMENTS, Ledger
+from tasks.cleaning.paragraphs import Paragraphs
 from tasks.cleaning.pool import Failure, Pool, Prepared
 from tasks.cleaning.rules import Finding, Page, build, first_finding
-from tasks.cleaning.shingles import Fingerprints, text_key, words
+from tasks.cleaning.shingles import Fingerprints, text_key, word_hashes, words
 from tasks.errors import DataError
 
 logger = logging.getLogger(__name__)
 
 _EVERY = 5_000  # documents between two lines of progress
-_SURVIVORS = pa.schema([pa.field("position", pa.int64()), *(f for f in tables.CLEAN_DOCUMENTS if f.name != "split")])
+_SURVIVORS = pa.schema(
+    [pa.field("position", pa.int64()), *(f for f in tables.CLEAN_DOCUMENTS if f.name != "split")]
+)
 
 
 @dataclass
@@ -58,11 +61,15 @@ def process(source: Path, held_out: HeldOut, config: CleaningConfig, ledger: Led
             rows = _judge(source, held_out, config, ledger, survivors, texts)
             tables.write(kept_aside, rows, _SURVIVORS)
             _find_copies(survivors, texts)
+            paragraphs = _learn_paragraphs(kept_aside, survivors, config)
             chosen = _choose_splits(survivors, config, ledger)
             check_leakage(texts, chosen, survivors.ids)
         tables.write(
-            folder / "documents.parquet", _settle(kept_aside, survivors, chosen, ledger), tables.CLEAN_DOCUMENTS
+            folder / "documents.parquet",
+            _settle(kept_aside, survivors, chosen, ledger, paragraphs, config),
+            tables.CLEAN_DOCUMENTS,
         )
+        ledger.note_paragraphs(paragraphs.removed, paragraphs.removed_bytes)
     finally:
         kept_aside.unlink(missing_ok=True)
 
@@ -77,14 +84,19 @@ def check_leakage(texts: Fingerprints, chosen: list[str], ids: list[str]) -> Non
     """
     for left, right in leaks(texts, chosen):
         raise DataError(
-            f"document {ids[left]!r} ({chosen[left]}) is a near-duplicate of {ids[right]!r} ({chosen[right]})",
+            f"{ids[left]!r} ({chosen[left]}) is a near-duplicate of {ids[right]!r} ({chosen[right]})",
             stage="cleaning",
             remedy="this is a bug; report it",
         )
 
 
 def _judge(
-    source: Path, held_out: HeldOut, config: CleaningConfig, ledger: Ledger, survivors: Survivors, texts: Fingerprints
+    source: Path,
+    held_out: HeldOut,
+    config: CleaningConfig,
+    ledger: Ledger,
+    survivors: Survivors,
+    texts: Fingerprints,
 ) -> Iterator[dict[str, Any]]:
     """First pass: yield the documents that no rule objects to, and remember what copies are found by."""
     failures = _Failures(pq.read_metadata(source).num_rows, config.max_bad_ratio)
@@ -101,15 +113,16 @@ def _judge(
             if finding := first_finding(rules, page):
                 ledger.drop(DOCUMENTS, position, raw, finding, outcome.text or raw["text"])
                 continue
-            key = text_key(outcome.text)
-            if finding := held_out.check(page.words, key):
+            key = text_key(outcome.text, page.words)
+            hashed = word_hashes(outcome.text, page.words)
+            if finding := held_out.check(hashed, key):
                 survivors.findings[len(survivors.ids)] = finding
             row = _row(position, raw, outcome, len(page.words), config)
             survivors.ids.append(raw["id"])
             survivors.keys.append(key)
             survivors.domains.append(raw["domain"])
             survivors.sizes.append(row["bytes"])
-            texts.add(page.words, outcome.text)
+            texts.add(hashed)
             yield row
 
 
@@ -170,16 +183,44 @@ def _choose_splits(survivors: Survivors, config: CleaningConfig, ledger: Ledger)
     return result
 
 
-def _settle(kept_aside: Path, survivors: Survivors, chosen: list[str], ledger: Ledger) -> Iterator[dict[str, Any]]:
+def _learn_paragraphs(kept_aside: Path, survivors: Survivors, config: CleaningConfig) -> Paragraphs:
+    """Who owns which paragraph, among the documents that stay."""
+    paragraphs = Paragraphs(config.paragraph_words)
+    rows = enumerate(tables.iterate(kept_aside, ["id", "text"]))
+    paragraphs.learn((row["id"], row["text"]) for place, row in rows if place not in survivors.findings)
+    return paragraphs
+
+
+def _settle(
+    kept_aside: Path,
+    survivors: Survivors,
+    chosen: list[str],
+    ledger: Ledger,
+    paragraphs: Paragraphs,
+    config: CleaningConfig,
+) -> Iterator[dict[str, Any]]:
     """Second pass: yield the rows that stay with their split, and enter all of them in the books."""
     for place, row in enumerate(tables.iterate(kept_aside)):
         position = row.pop("position")
         if finding := survivors.findings.get(place):
             ledger.drop(DOCUMENTS, position, row, finding, row["text"])
             continue
+        whole = row["text"]
+        _thin(row, paragraphs)
+        if row["words"] < config.rules.minimum_words(row["domain"]):
+            reason = f"{row['words']} words are left without the paragraphs of other documents"
+            ledger.drop(DOCUMENTS, position, row, Finding("repeated-paragraphs", reason, row["words"]), whole)
+            continue
         row["split"] = chosen[place]
         ledger.keep(DOCUMENTS, row, row["bytes"], row["words"])
         yield row
+
+
+def _thin(row: dict[str, Any], paragraphs: Paragraphs) -> None:
+    """Take out of a row what other documents say in the same words."""
+    text = paragraphs.thinned(row["id"], row["text"], row["domain"])
+    if text != row["text"]:
+        row |= {"text": text, "words": len(words(text)), "bytes": len(text.encode())}
 
 
 class _Failures:
@@ -194,7 +235,7 @@ class _Failures:
         logger.warning("extraction failed: %r %s (%s)", raw["uri"], failure.reason, failure.kind)
         if self._count > self._allowed:
             raise DataError(
-                f"{self._count} of {self.total} documents could not be read, the last: {failure.kind}, {failure.reason}",
+                f"{self._count} of {self.total} documents could not be read, the last: {failure.reason}",
                 stage="cleaning",
                 where=raw["uri"],
                 remedy=f"mend the source, or raise cleaning.max_bad_ratio ({self._max_ratio:g})",

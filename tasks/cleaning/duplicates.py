@@ -1,4 +1,4 @@
-"""Which texts are copies of one another, and which copy stays. No answer depends on the order of the texts."""
+"""Which texts are copies of one another, and which copy stays, whatever the order of the texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tasks.cleaning.shingles import Fingerprints, jaccard
 
 # Pairs at the threshold are found with at least this probability.
 RECALL = 0.99
-# How far below the threshold an estimated similarity may lie before the exact one is not computed, in standard deviations.
+# How far below the threshold an estimated similarity may lie before the exact one is not computed, in
+# standard deviations.
 _SLACK = 4.0
 
 
@@ -35,11 +36,11 @@ def exact_duplicates(keys: Sequence[bytes], ids: Sequence[str]) -> dict[int, Cop
 def near_duplicates(texts: Fingerprints, order: Sequence[int]) -> dict[int, Copy]:
     """Rows that are near-duplicates of a row that comes before them in ``order`` and stays.
 
-    Going through the rows from the most to the least wanted, a row stays unless it is similar to one that stayed.
-    So no row is dropped for being similar to a dropped one (chains do not swallow a corpus), no two rows that stay are
-    similar, and in a heap of copies each is compared with one. Candidates come from MinHash with
-    locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman, Ullman, chapter 3); each is verified with the true
-    similarity.
+    Going through the rows from the most to the least wanted, a row stays unless it is similar to one that
+    stayed. So no row is dropped for being similar to a dropped one (chains do not swallow a corpus), no two
+    rows that stay are similar, and in a heap of copies each is compared with one. Candidates come from
+    MinHash with locality-sensitive hashing (Broder 1997; Leskovec, Rajaraman, Ullman, chapter 3); each is
+    verified with the true similarity.
     """
     bands = _Bands(texts)
     rank = {row: place for place, row in enumerate(order)}
@@ -58,7 +59,7 @@ def near_duplicates(texts: Fingerprints, order: Sequence[int]) -> dict[int, Copy
 
 
 def clusters(texts: Fingerprints) -> list[int]:
-    """The cluster of each row, as the smallest row in it: rows linked by a chain of similar pairs share a cluster."""
+    """The cluster of each row, as its smallest row; a chain of similar pairs makes a cluster."""
     bands = _Bands(texts)
     parent = list(range(len(texts)))
     for bucket in bands.buckets():
@@ -69,13 +70,16 @@ def clusters(texts: Fingerprints) -> list[int]:
 def leaks(texts: Fingerprints, splits: Sequence[str]) -> Iterator[tuple[int, int]]:
     """Pairs of near-duplicates that lie in different splits; a row without a split is in none."""
     bands = _Bands(texts)
+    seen: set[tuple[int, int]] = set()
     for bucket in bands.buckets():
         placed = [row for row in bucket if splits[row]]
         if len({splits[row] for row in placed}) < 2:
             continue
         for row in placed:
             others = [other for other in placed if other < row and splits[other] != splits[row]]
-            if copy := bands.nearest(row, others):
+            copy = bands.nearest(row, others)
+            if copy and (copy.of, row) not in seen:
+                seen.add((copy.of, row))
                 yield copy.of, row
 
 
@@ -94,7 +98,7 @@ def unite(parent: list[int], left: int, right: int) -> None:
 
 
 def band_shape(settings: NearDuplicates) -> tuple[int, int]:
-    """Number of bands and of MinHash values in each: the widest bands that find 99 % of the pairs at the threshold."""
+    """Number and width of the bands: the widest that find 99 % of the pairs at the threshold."""
     for width in range(settings.permutations, 1, -1):
         bands = settings.permutations // width
         if 1 - (1 - settings.threshold**width) ** bands >= RECALL:
@@ -103,12 +107,17 @@ def band_shape(settings: NearDuplicates) -> tuple[int, int]:
 
 
 def _unite_similar(bands: _Bands, bucket: list[int], parent: list[int]) -> None:
-    """Join the similar rows of one bucket, asking first one row of each cluster: in a heap of copies that is enough."""
+    """Join the similar rows of one bucket; one row of each cluster is asked first, which settles most."""
     groups: list[list[int]] = []
     for row in bucket:
         _link(bands, row, [group[0] for group in groups], parent)
         own = find(parent, row)
-        _link(bands, row, [other for group in groups if find(parent, group[0]) != own for other in group[1:]], parent)
+        _link(
+            bands,
+            row,
+            [other for group in groups if find(parent, group[0]) != own for other in group[1:]],
+            parent,
+        )
         own, joined, apart = find(parent, row), [row], []
         for group in groups:
             if find(parent, group[0]) == own:

@@ -1,41 +1,38 @@
 """Takes the text out of HTML pages and of wikitext. Runs in a child process: the parsers meet hostile input.
 
-trafilatura hangs on some pages and crashes in threads (adbar/trafilatura#925), lxml is native code, and neither
-can be interrupted from Python. So nothing here guards itself; `tasks.cleaning.pool` does.
+trafilatura hangs on some pages and crashes in threads (adbar/trafilatura#925), lxml is native code, and
+neither can be interrupted from Python. So nothing here guards itself; `tasks.cleaning.pool` does.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from lxml.html import HtmlElement
+from typing import Any
 
 
 class ExtractionError(ValueError):
     """A document that is not what its format says."""
 
 
-def extract(text: str, format: str) -> str:
+def extract(text: str, form: str) -> str:
     """The readable text of a document, empty when it has none.
 
     Args:
         text: the document.
-        format: ``text`` (returned as it is), ``html`` or ``wikitext``.
+        form: ``text`` (returned as it is), ``html`` or ``wikitext``.
 
     Raises:
         ExtractionError: the document cannot be parsed, or the format is unknown.
     """
-    if format == "text":
+    if form == "text":
         return text
-    if format == "html":
+    if form == "html":
         return from_html(text)
-    if format == "wikitext":
+    if form == "wikitext":
         from tasks.cleaning.wikitext import prose
 
         return prose(text)
-    raise ExtractionError(f"unknown format {format!r}")
+    raise ExtractionError(f"unknown format {form!r}")
 
 
 def from_html(page: str) -> str:
@@ -52,7 +49,8 @@ def from_html(page: str) -> str:
 
     if not page.strip():
         return ""
-    tree = load_html(page)
+    # A fragment is good HTML to every browser, but trafilatura takes it for something else.
+    tree = load_html(page if _ROOT.search(page, 0, _HEAD) else f"<html><body>{page}</body></html>")
     if tree is None:
         raise ExtractionError("is no HTML page")
     _unwrap_lines(tree)
@@ -60,12 +58,14 @@ def from_html(page: str) -> str:
     return _PERMALINK.sub("", text)
 
 
+_ROOT = re.compile(r"<(?:html|!doctype html)\b", re.IGNORECASE)
+_HEAD = 5_000  # characters before which a page has its root element, if it has one
 _SPACE = re.compile(r"[ \t\r\n\f]+")
 _PERMALINK = re.compile(r"\s*¶(?=\n|$)")
 
 
-def _unwrap_lines(tree: HtmlElement) -> None:
-    """Make line breaks in the source spaces, as a browser does outside ``pre``; trafilatura would keep them."""
+def _unwrap_lines(tree: Any) -> None:
+    """Make line breaks in the source spaces, as browsers do outside ``pre``; trafilatura would keep them."""
     preformatted = {element for block in tree.iter("pre", "textarea") for element in block.iter()}
     for element in tree.iter():
         inside = element in preformatted

@@ -1,4 +1,4 @@
-"""Labelled rows: the same standard form as the documents, copies out, and groups that no split tears apart."""
+"""Labelled rows: the standard form of the documents, copies out, and groups that no split tears apart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.cleaning.config import CleaningConfig
 from tasks.cleaning.duplicates import clusters, exact_duplicates, find, unite
 from tasks.cleaning.ledger import Ledger
 from tasks.cleaning.rules import Finding
-from tasks.cleaning.shingles import Fingerprints, normalised, text_key, words
+from tasks.cleaning.shingles import Fingerprints, normalised, text_key, word_hashes, words
 from tasks.cleaning.standardisation import UnstableTextError, standardise
 
 Row = dict[str, Any]
@@ -28,7 +28,8 @@ class Task:
         name: as in `tables.LABELLED`.
         texts: its columns of text; the first stands for the row in the quarantine.
         optional: those of them that may be empty.
-        settle: what is to be done after the texts were standardised; returns a finding when the row is unusable.
+        settle: what is to be done after the texts were standardised; returns a finding when the row is
+        unusable.
         identity: rows that agree in it are copies.
         look: the text by which look-alikes are found.
         tie: a column whose equal values belong together as well, or "".
@@ -45,11 +46,13 @@ class Task:
     tie: str = ""
 
 
-def process(task: Task, rows: Sequence[Row], config: CleaningConfig, ledger: Ledger, folder: Path) -> list[Row]:
+def process(
+    task: Task, rows: Sequence[Row], config: CleaningConfig, ledger: Ledger, folder: Path
+) -> list[Row]:
     """Clean and split one labelled set; what is left out goes to the ledger.
 
-    Near-duplicates are put into one split rather than dropped: that two reviews or two messages differ in one word is
-    worth learning, but not worth examining.
+    Near-duplicates are put into one split rather than dropped: that two reviews or two messages differ in one
+    word is worth learning, but not worth examining.
 
     Raises:
         DataError: too few rows are left for three splits. An empty set stays empty.
@@ -64,13 +67,16 @@ def process(task: Task, rows: Sequence[Row], config: CleaningConfig, ledger: Led
             standard[position] = row
     places = list(standard)
     copies = exact_duplicates(
-        [task.identity(standard[place]).encode() for place in places], [standard[place]["id"] for place in places]
+        [task.identity(standard[place]).encode() for place in places],
+        [standard[place]["id"] for place in places],
     )
     for index, copy in copies.items():
         row = standard.pop(places[index])
         original = standard.get(places[copy.of]) or row
         reason = f"same as {original['id']}"
-        ledger.drop(task.name, places[index], row, Finding("exact-duplicate", reason, 1.0), row[task.texts[0]])
+        ledger.drop(
+            task.name, places[index], row, Finding("exact-duplicate", reason, 1.0), row[task.texts[0]]
+        )
     result = list(standard.values())
     for row, split in zip(result, _splits(task, result, config, folder), strict=True):
         row["split"] = split
@@ -104,14 +110,14 @@ def _splits(task: Task, rows: Sequence[Row], config: CleaningConfig, folder: Pat
 
 
 def _groups(task: Task, rows: Sequence[Row], config: CleaningConfig, folder: Path) -> list[bytes]:
-    """The group of each row, named by the smallest hash of its texts, which says nothing about the rows' order."""
+    """The group of each row, named by the smallest hash of its texts, whatever the order of the rows."""
     keys = [text_key(task.look(row)) for row in rows]
     distinct = sorted(set(keys))
     number = {key: place for place, key in enumerate(distinct)}
     looks = {key: task.look(row) for key, row in zip(keys, rows, strict=True)}
     with Fingerprints(config.labelled_groups, folder / ".shingles") as texts:
         for key in distinct:
-            texts.add(words(looks[key]), looks[key])
+            texts.add(word_hashes(looks[key], words(looks[key])))
         parent = clusters(texts)
     first: dict[str, int] = {}
     for row, key in zip(rows, keys, strict=True):
@@ -121,7 +127,7 @@ def _groups(task: Task, rows: Sequence[Row], config: CleaningConfig, folder: Pat
 
 
 def _place_answer(raw: Mapping[str, Any], row: Row) -> Finding | None:
-    """Find the answer again in the standardised context: of its occurrences, the one nearest to where it was."""
+    """Find the answer again in the standardised context, at the occurrence nearest to where it was."""
     start = int(raw["answer_start"])
     if not row["answer"]:
         return None
@@ -140,7 +146,9 @@ def _masked(text: str) -> str:
     return _VARIABLE.sub(" 0 ", text)
 
 
-_VARIABLE = re.compile(r"%\([^()]{0,80}\)[a-z]|%[a-z]|\{\{?[^{}]{0,80}\}?\}|</?[a-z][^<>]{0,200}>|\d+", re.IGNORECASE)
+_VARIABLE = re.compile(
+    r"%\([^()]{0,80}\)[a-z]|%[a-z]|\{\{?[^{}]{0,80}\}?\}|</?[a-z][^<>]{0,200}>|\d+", re.IGNORECASE
+)
 
 SENTIMENT = Task(
     name="sentiment",
@@ -154,7 +162,9 @@ QUESTION_ANSWERING = Task(
     texts=("context", "question", "answer"),
     optional=("answer",),
     settle=_place_answer,
-    identity=lambda row: "\0".join((row["context"], row["question"], row["answer"], str(row["answer_start"]))),
+    identity=lambda row: "\0".join(
+        (row["context"], row["question"], row["answer"], str(row["answer_start"]))
+    ),
     look=lambda row: str(row["context"]),
     tie="context_id",
     examined=("context",),

@@ -1,4 +1,4 @@
-"""The books of the cleaning stage: every record that came in is found again among those kept or those quarantined."""
+"""The books of the cleaning stage: every record that came in is kept or quarantined, and counted."""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ class Ledger:
         self._entries: dict[tuple[str, str], Entry] = {}
         self._dropped: dict[str, dict[int, dict[str, Any]]] = {}
         self._dropped_bytes: Counter[tuple[str, str]] = Counter()
+        self._paragraphs: dict[str, dict[str, int]] = {}
 
     def receive(self, dataset: str, row: Mapping[str, Any], size: int) -> None:
         """A record comes in.
@@ -55,7 +56,9 @@ class Ledger:
         ids = self._ids.setdefault(dataset, {})
         if row["id"] in ids:
             raise DataError(
-                f"two {dataset} have the id {row['id']!r}", stage="cleaning", remedy="give them ids of their own"
+                f"two {dataset} have the id {row['id']!r}",
+                stage="cleaning",
+                remedy="give them ids of their own",
             )
         ids[row["id"]] = False
         entry = self._entry(dataset, row)
@@ -86,6 +89,12 @@ class Ledger:
             **{name: row[name] for name in _PROVENANCE},
         }
 
+    def note_paragraphs(self, removed: Mapping[str, int], removed_bytes: Mapping[str, int]) -> None:
+        """Paragraphs that were taken out of documents that stay, by domain."""
+        self._paragraphs = {
+            domain: {"removed": removed[domain], "bytes": removed_bytes[domain]} for domain in sorted(removed)
+        }
+
     def dropped_by_rule(self, dataset: str) -> Counter[str]:
         """How many records of a set each rule removed."""
         return Counter(row["rule"] for row in self._dropped.get(dataset, {}).values())
@@ -112,24 +121,29 @@ class Ledger:
         for dataset, ids in self._ids.items():
             if lost := [key for key, settled in ids.items() if not settled]:
                 raise DataError(
-                    f"{len(lost)} of {len(ids)} {dataset} are neither kept nor quarantined, the first is {lost[0]!r}",
+                    f"{len(lost)} of {len(ids)} {dataset} neither kept nor quarantined, first {lost[0]!r}",
                     stage="cleaning",
                     remedy="this is a bug; report it",
                 )
 
     def write_quarantine(self, path: Path) -> int:
-        """Write what was left out, documents first, each set in the order of the input; returns the number of rows."""
+        """Write what was left out, documents first, each set in the order of the input; return how many."""
         return tables.write(path, self._quarantine(), tables.QUARANTINE)
 
     def report(self) -> dict[str, Any]:
         """Counts by rule, by domain and by labelled set, with a few excerpts of what each rule removed."""
-        domains = {key: entry.as_dict() for (name, key), entry in sorted(self._entries.items()) if name == DOCUMENTS}
+        domains = {
+            key: entry.as_dict() for (name, key), entry in sorted(self._entries.items()) if name == DOCUMENTS
+        }
         labelled = sorted({name for name in self._ids if name != DOCUMENTS})
         return {
             "documents": self.total(DOCUMENTS).as_dict(),
             "domains": domains,
             "rules": self._rules(DOCUMENTS),
-            "labelled": {name: self.total(name).as_dict() | {"rules": self._rules(name)} for name in labelled},
+            "repeated_paragraphs": self._paragraphs,
+            "labelled": {
+                name: self.total(name).as_dict() | {"rules": self._rules(name)} for name in labelled
+            },
         }
 
     def _quarantine(self) -> Iterator[dict[str, Any]]:
@@ -142,7 +156,9 @@ class Ledger:
             rule: {
                 "dropped": count,
                 "bytes": self._dropped_bytes[dataset, rule],
-                "domains": dict(sorted(Counter(row["domain"] for row in rows if row["rule"] == rule).items())),
+                "domains": dict(
+                    sorted(Counter(row["domain"] for row in rows if row["rule"] == rule).items())
+                ),
                 "samples": [_sample(row) for row in rows if row["rule"] == rule][:_SAMPLES],
             }
             for rule, count in sorted(self.dropped_by_rule(dataset).items())
@@ -155,7 +171,9 @@ class Ledger:
         ids = self._ids[dataset]
         if ids[row["id"]]:
             raise DataError(
-                f"{dataset} {row['id']!r} is settled twice", stage="cleaning", remedy="this is a bug; report it"
+                f"{dataset} {row['id']!r} is settled twice",
+                stage="cleaning",
+                remedy="this is a bug; report it",
             )
         ids[row["id"]] = True
 

@@ -1,4 +1,4 @@
-"""Child processes that prepare documents side by side; a document that kills its child is the only one that suffers."""
+"""Child processes that prepare documents; a document that kills its child is the only one to suffer."""
 
 from __future__ import annotations
 
@@ -12,18 +12,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from tasks.cleaning import worker
 from tasks.cleaning.config import ExtractionConfig
 from tasks.cleaning.language import Language
-from tasks.errors import DataError, UnveilError
+from tasks.errors import UnveilError
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 # What the child is given of the environment: parsers of hostile input need no secrets.
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV", "UNVEIL_HOME")
+_PASSED_ON = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "PYTHONPATH",
+    "VIRTUAL_ENV",
+    "UNVEIL_HOME",
+)
 _MOST_WORKERS = 16
-# Documents under way for each child; bounds what is in memory when one document is slow and others wait for it.
+# Documents under way for each child; bounds what is in memory when one document is slow and others wait for
+# it.
 _AHEAD = 8
 _CRASHED, _TIMEOUT = "crashed", "timeout"
 
@@ -46,7 +57,8 @@ class Failure(NamedTuple):
 class Pool:
     """As many children as there are processors, started when first needed and again whenever one dies.
 
-    The number changes the speed only: results come in the order of the documents, and each is made from one document.
+    The number changes the speed only: results come in the order of the documents, and each is made from one
+    document.
     """
 
     def __init__(self, config: ExtractionConfig, workers: int | None = None) -> None:
@@ -62,11 +74,14 @@ class Pool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for child in self._children:
-            child.stop()
-        self._threads.shutdown(cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._stop()
+        self._threads.shutdown()
+        self._stop()  # a thread may have been about to start one
 
-    def prepare(self, documents: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Prepared | Failure]]:
+    def prepare(
+        self, documents: Iterable[Mapping[str, Any]]
+    ) -> Iterator[tuple[Mapping[str, Any], Prepared | Failure]]:
         """Each document with what came of it, in the order given; a document has ``text`` and ``format``.
 
         Raises:
@@ -80,6 +95,10 @@ class Pool:
                 yield first, future.result()
         for document, future in waiting:
             yield document, future.result()
+
+    def _stop(self) -> None:
+        for child in list(self._children):
+            child.stop()
 
     def _answer(self, document: Mapping[str, Any]) -> Prepared | Failure:
         child: _Child | None = getattr(self._local, "child", None)
@@ -100,7 +119,8 @@ class _Child:
     def answer(self, request: dict[str, Any]) -> Prepared | Failure:
         """Send one document and wait for what becomes of it.
 
-        SIGKILL is the kernel's, short of memory, or somebody's, and no fault of the document: it gets a second try.
+        SIGKILL is the kernel's, short of memory, or somebody's, and no fault of the document: it gets a
+        second try.
         """
         answer, code = self._ask(request)
         if answer is None and code == -signal.SIGKILL and not self._stopped:
@@ -109,7 +129,9 @@ class _Child:
             return self._death(code)
         if "broken" in answer:
             raise UnveilError(
-                f"a library is missing or broken: {answer['broken']}", stage="cleaning", remedy="run `make setup` again"
+                f"a library is missing or broken: {answer['broken']}",
+                stage="cleaning",
+                remedy="run `make setup` again",
             )
         if "failure" in answer:
             return Failure(answer["failure"], answer["reason"], 0.0)
@@ -123,11 +145,12 @@ class _Child:
             self._close(self._process)
 
     def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any] | None, int]:
+        if self._stopped:
+            return None, 0
         process = self._process = self._process or _start(self._config)
-        assert process.stdin and process.stdout
         try:
-            worker.write_frame(process.stdin, request)
-            answer = worker.read_frame(process.stdout)
+            worker.write_frame(_open(process.stdin), request)
+            answer = worker.read_frame(_open(process.stdout))
         except (BrokenPipeError, ValueError):
             answer = None
         if answer is None:
@@ -149,16 +172,24 @@ class _Child:
         if code == -signal.SIGPROF:
             return Failure(_TIMEOUT, f"took more than {limit:g} processor seconds", limit)
         if code == -signal.SIGALRM:
-            return Failure(_TIMEOUT, f"stood still for {limit * worker.STALLED:g} seconds", limit * worker.STALLED)
+            return Failure(
+                _TIMEOUT, f"stood still for {limit * worker.STALLED:g} seconds", limit * worker.STALLED
+            )
         ending = f"signal {-code}" if code < 0 else f"exit code {code}"
         return Failure(_CRASHED, f"ended its process ({ending})", abs(code))
+
+
+def _open(stream: IO[bytes] | None) -> IO[bytes]:
+    if stream is None:
+        raise ValueError("the child was started without pipes")
+    return stream
 
 
 def _start(config: ExtractionConfig) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     path = os.pathsep.join(filter(None, [str(_ROOT), environment.get("PYTHONPATH")]))
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603 - our own module, by the running interpreter
         [sys.executable, "-m", "tasks.cleaning.worker", repr(config.timeout), str(config.memory_mb)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

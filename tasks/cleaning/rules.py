@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, NamedTuple, Protocol
 
 from tasks.cleaning.config import CleaningConfig
@@ -31,11 +32,16 @@ class Page:
     domain: str
     language: Language
     words: Sequence[str]
-    visible: int = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Count the characters that are not space."""
-        object.__setattr__(self, "visible", sum(map(len, self.text.split())))
+    @cached_property
+    def visible(self) -> int:
+        """Characters that are not space."""
+        return sum(map(len, self.text.split()))
+
+    @cached_property
+    def symbols(self) -> int:
+        """Characters that are neither space nor in a word, and underscores."""
+        return max(0, self.visible - sum(map(len, self.words))) + self.text.count("_")
 
 
 class Rule(Protocol):
@@ -65,7 +71,7 @@ class TooShort:
 
 @dataclass(frozen=True)
 class MeanWordLength:
-    """Words so short or so long on average that the text is no prose: encoded data, minified code, single letters."""
+    """Words too short or too long on average for prose: encoded data, minified code, single letters."""
 
     name: ClassVar[str] = "word-length"
     shortest: float
@@ -77,7 +83,9 @@ class MeanWordLength:
         if self.shortest <= mean <= self.longest:
             return None
         return Finding(
-            self.name, f"words of {mean:.1f} characters on average, outside {self.shortest:g} to {self.longest:g}", mean
+            self.name,
+            f"words of {mean:.1f} characters on average, outside {self.shortest:g} to {self.longest:g}",
+            mean,
         )
 
 
@@ -90,7 +98,7 @@ class MostlyDigits:
 
     def check(self, page: Page) -> Finding | None:
         """Compare the share of digits with its maximum."""
-        return _ratio(self.name, "digits", len(_DIGIT.findall(page.text)), page.visible, self.maximum)
+        return _ratio(self.name, "digits", sum(map(page.text.count, _DIGITS)), page.visible, self.maximum)
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,7 @@ class MostlySymbols:
 
     def check(self, page: Page) -> Finding | None:
         """Compare the share of punctuation and symbols with its maximum."""
-        return _ratio(self.name, "symbols", len(_SYMBOL.findall(page.text)), page.visible, self.maximum)
+        return _ratio(self.name, "symbols", page.symbols, page.visible, self.maximum)
 
 
 @dataclass(frozen=True)
@@ -113,7 +121,7 @@ class RepeatedLines:
     maximum: float
 
     def check(self, page: Page) -> Finding | None:
-        """Compare the share of characters in repeated lines with its maximum (after Gopher's duplicate lines)."""
+        """Compare the share of text in repeated lines with its maximum (after Gopher's duplicate lines)."""
         seen: set[str] = set()
         repeated = total = 0
         for line in filter(None, map(str.strip, page.text.split("\n"))):
@@ -136,7 +144,9 @@ class Boilerplate:
         rate = 100 * hits / max(1, len(page.words))
         if rate <= self.maximum:
             return None
-        return Finding(self.name, f"{hits} phrases of placeholder or error pages in {len(page.words)} words", rate)
+        return Finding(
+            self.name, f"{hits} phrases of placeholder or error pages in {len(page.words)} words", rate
+        )
 
 
 @dataclass(frozen=True)
@@ -157,8 +167,7 @@ class OtherLanguage:
         return Finding(self.name, f"in {code}, not in {', '.join(self.keep)}", confidence)
 
 
-_DIGIT = re.compile(r"\d")
-_SYMBOL = re.compile(r"[^\w\s]|_")
+_DIGITS = "0123456789"
 _BOILERPLATE = re.compile(
     r"lorem ipsum|dolor sit amet|consectetur adipiscing|enable javascript|javascript is (?:disabled|required)"
     r"|enable cookies|access denied|page not found|404 error|error 404|domain is for sale"

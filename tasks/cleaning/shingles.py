@@ -27,32 +27,42 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def normalised(text: str) -> str:
-    """The text that exact copies share: its words with single spaces, or the bare text when it has no word."""
-    return " ".join(words(text)) or text.strip()
+def normalised(text: str, tokens: Sequence[str] | None = None) -> str:
+    """The text that exact copies share: its words with single spaces, or the bare text when it has none."""
+    return " ".join(words(text) if tokens is None else tokens) or text.strip()
 
 
-def text_key(text: str) -> bytes:
-    """128-bit hash of the normalised text."""
-    return hashlib.blake2b(normalised(text).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+def text_key(text: str, tokens: Sequence[str] | None = None) -> bytes:
+    """128-bit hash of the normalised text; ``tokens`` are its words when they are known already."""
+    return hashlib.blake2b(normalised(text, tokens).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def ngrams(tokens: Sequence[str], n: int) -> Hashes:
-    """Sorted distinct 64-bit hashes of the n-grams of some words.
+def word_hashes(text: str, tokens: Sequence[str]) -> Hashes:
+    """64-bit hash of each word in turn; a text without words is taken for one word, so that none is empty."""
+    return _WORDS.of(tokens or [text])
 
-    A text of fewer than n words is one n-gram, and no words are one n-gram as well, so that no two texts are
-    compared by empty sets. Two different n-grams share a hash with probability 2**-64.
+
+def ngrams(hashed: Hashes, n: int) -> Hashes:
+    """64-bit hashes of the n-grams of some words, in their order; fewer than n words are one n-gram.
+
+    Two different n-grams share a hash with probability 2**-64.
+
+    Args:
+        hashed: from `word_hashes`; at least one.
+        n: words of an n-gram.
     """
-    if not tokens:
-        return np.zeros(1, np.uint64)
-    hashes = _WORDS.of(tokens)
-    size = min(n, len(hashes))
+    size = min(n, len(hashed))
     with np.errstate(over="ignore"):
-        result = np.full(len(hashes) - size + 1, size, np.uint64)
+        result = np.full(len(hashed) - size + 1, size, np.uint64)
         for offset in range(size):
-            window = hashes[offset : offset + len(result)]
-            result = _mixed(result * np.uint64(_FACTOR) + window)
-    return np.unique(result)
+            result = _mixed(result * np.uint64(_FACTOR) + hashed[offset : offset + len(result)])
+    return result
+
+
+def distinct(values: Hashes) -> Hashes:
+    """The different values, sorted; numpy's own ``unique`` hashes them one by one, ten times slower."""
+    values = np.sort(values)
+    return values[np.concatenate(([True], values[1:] != values[:-1]))] if len(values) else values
 
 
 def jaccard(left: Hashes, right: Hashes) -> float:
@@ -62,14 +72,14 @@ def jaccard(left: Hashes, right: Hashes) -> float:
 
 
 class Fingerprints:
-    """MinHash signatures in memory and the n-grams themselves in a file, for any number of texts of any length.
+    """MinHash signatures in memory, and the n-grams themselves in a file, for texts of any length.
 
     The n-grams are needed only to verify the few pairs whose signatures are alike, and they take as much room
     as the texts; the file is removed on exit. A text costs 4 bytes of memory per permutation.
 
     The permutations are ``a * x + b`` modulo 2**64 with odd ``a``, of which the upper half is kept. They are
-    drawn from a fixed seed and computed here, 20 times faster than text by text in datasketch, whose values moreover
-    changed between its versions 1 and 2.
+    fixed and computed here: datasketch takes Python integers one by one, and its values changed between its
+    versions 1 and 2, which would change what is dropped.
     """
 
     def __init__(self, settings: NearDuplicates, file: Path) -> None:
@@ -90,9 +100,9 @@ class Fingerprints:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def add(self, tokens: Sequence[str], text: str) -> None:
-        """Take in one more text; ``text`` stands for itself when it has no words."""
-        hashes = ngrams(tokens or [text], self.settings.shingle_words)
+    def add(self, hashed: Hashes) -> None:
+        """Take in one more text by its `word_hashes`."""
+        hashes = distinct(ngrams(hashed, self.settings.shingle_words))
         self._file.write(hashes.tobytes())
         self._offsets.append(self._offsets[-1] + len(hashes))
         self._rows.append(signature(hashes, self.settings.permutations))

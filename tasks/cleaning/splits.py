@@ -1,4 +1,4 @@
-"""Who is in train, validation and test: decided by a hash of the content, so that it can be told without a list."""
+"""Who is in train, validation and test: decided by a hash of the content, and so by no list."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def assign(groups: Iterable[bytes], config: SplitConfig, what: str) -> dict[byte
     """The split of each group, a group being what must not be torn apart, named by its content.
 
     A group's salted hash, read as a number from 0 to 1, is held against the shares. So a group stays where it
-    is whatever is added or taken away, where a cut through a ranking would push groups over the edge, from test
-    into train, with every addition. The price is that the shares are met only on average; when a small set has
-    no group below a share at all, the group with the lowest number fills the gap, and gives its place back when
-    one arrives that belongs there.
+    is whatever is added or taken away, where a cut through a ranking would push groups over the edge, from
+    test into train, with every addition. The price is that the shares are met only on average; when a small
+    set has no group below a share at all, the group with the lowest number fills the gap, and gives its place
+    back when one arrives that belongs there.
 
     Args:
         groups: distinct or not.
@@ -72,7 +72,7 @@ def counts(splits: Collection[str]) -> dict[str, int]:
 
 
 def _fill_gaps(splits: dict[bytes, str], ranked: Sequence[bytes]) -> None:
-    """Give each split at least one group: the lowest of train to a held-out split, the highest of those to train."""
+    """Give each split a group: the lowest of train to a held-out one, the highest of those to train."""
     for wanted, order in ((VALIDATION, ranked), (TEST, ranked), (TRAIN, ranked[::-1])):
         if wanted in splits.values():
             continue

@@ -1,6 +1,7 @@
 """One form for every text: repaired encoding, NFC, plain punctuation and spaces, nothing invisible.
 
-``standardise(standardise(x)) == standardise(x)`` for every text; the rules and the hashes of later steps rely on it.
+``standardise(standardise(x)) == standardise(x)`` for every text; the rules and the hashes of later steps rely
+on it.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ class UnstableTextError(ValueError):
 
 
 def standardise(text: str) -> str:
-    """Bring a text into the standard form; paragraphs, line breaks and indentation stay.
+    r"""Bring a text into the standard form; paragraphs, line breaks and indentation stay.
 
     - mojibake is repaired line by line (ftfy) and HTML character references are decoded;
     - Unicode normal form NFC;
     - curly quotes, primes, hyphens and dashes, ellipses and all kinds of spaces become their ASCII forms (an
       en dash one hyphen, an em dash two, as in typewritten books); guillemets stay, French needs them;
     - control, zero-width, bidirectional and other invisible characters are removed;
-    - line ends are ``\\n``, with no space before them, at most one empty line in a row, none at either end.
+    - line ends are ``\n``, with no space before them, at most one empty line in a row, none at either end.
 
     One step can uncover work for another (a zero-width space inside a character reference), so the steps are
     repeated until nothing changes; ordinary text takes two rounds.
@@ -46,8 +47,9 @@ def _once(text: str) -> str:
     if not text.isascii():
         text = "\n".join(_repair(line) for line in text.split("\n"))
     text = _REFERENCE.sub(_decode, text) if "&" in text else text
-    # Removing an invisible character can bring a letter and its accent together: translate before NFC, and again
-    # after it, because NFC itself yields characters of the table (U+037E becomes a semicolon, U+2000 an en quad).
+    # Removing an invisible character can bring a letter and its accent together: translate before NFC, and
+    # again after it, because NFC itself yields characters of the table (U+037E becomes a semicolon, U+2000 an
+    # en quad).
     text = text.translate(_TABLE)
     if not text.isascii():
         text = unicodedata.normalize("NFC", text).translate(_TABLE)
@@ -59,13 +61,16 @@ def _repair(line: str) -> str:
         return line
     import ftfy
 
-    return ftfy.fix_encoding(line)
+    fixed: str = ftfy.fix_encoding(line)
+    return fixed
 
 
 # `&amp;quot;`: all the escapes of one ampersand are taken in one match, or a text of n nested escapes would
 # need n passes. The semicolon is required: `&copy` in an address is no reference.
 _AMPERSAND = r"(?:amp|AMP|#0{0,5}38|#[xX]0{0,5}26);"
-_REFERENCE = re.compile(rf"&(?:{_AMPERSAND})*(#[0-9]{{1,7}}|#[xX][0-9a-fA-F]{{1,6}}|[A-Za-z][A-Za-z0-9]{{1,31}});")
+_REFERENCE = re.compile(
+    rf"&(?:{_AMPERSAND})*(#[0-9]{{1,7}}|#[xX][0-9a-fA-F]{{1,6}}|[A-Za-z][A-Za-z0-9]{{1,31}});"
+)
 
 
 def _decode(match: re.Match[str]) -> str:
@@ -108,7 +113,8 @@ _INVISIBLE = "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
 
 def _category_table() -> dict[int, str]:
     table = {ord(c): "" for c in _INVISIBLE}
-    # Planes 3 to 13 hold ideographs or nothing, 15 and 16 private use; looking at them would double the import time.
+    # Planes 3 to 13 hold ideographs or nothing, 15 and 16 private use; looking at them would double the
+    # import time.
     for code in chain(range(0x30000), range(0xE0000, 0xE1000)):
         category = unicodedata.category(chr(code))
         if category == "Zs":

@@ -11,25 +11,31 @@ if TYPE_CHECKING:
     from mwparserfromhell.wikicode import Wikicode
 
 _TAGS_WITHOUT_PROSE = frozenset(
-    "ref references table gallery math chem timeline imagemap score syntaxhighlight source code pre"
-    " style templatestyles graph mapframe hiero inputbox includeonly".split()
-)
+    {
+        "ref", "references", "table", "gallery", "math", "chem", "timeline", "imagemap", "score",
+        "syntaxhighlight", "source", "code", "pre", "style", "templatestyles", "graph", "mapframe", "hiero",
+        "inputbox", "includeonly",
+    }
+)  # fmt: skip
 # Sections that list instead of tell.
 _APPENDICES = frozenset(
     {
-        "references", "notes", "footnotes", "citations", "sources", "bibliography", "further reading", "external links",
-        "see also", "notes and references", "references and notes", "works cited", "gallery",
+        "references", "notes", "footnotes", "citations", "sources", "bibliography", "further reading",
+        "external links", "see also", "notes and references", "references and notes", "works cited",
+        "gallery",
     }
 )  # fmt: skip
 # `[[File:...]]`, `[[Category:...]]`, and links to other languages such as `[[fr:...]]`.
-_NO_PROSE_LINK = re.compile(r"\s*(?:file|image|media|category|[a-z]{2,3}|simple|[a-z]{2,3}-[a-z-]+)\s*:\S", re.I)
+_NO_PROSE_LINK = re.compile(
+    r"\s*(?:file|image|media|category|[a-z]{2,3}|simple|[a-z]{2,3}-[a-z-]+)\s*:\S", re.I
+)
 _EMPTY_BRACKETS = re.compile(r" ?\((?:[\s,;:]|\bor\b)*\)")
 _BRACKET_START = re.compile(r"\((?:\s*[,;])+\s*")
 _SPACE_BEFORE = re.compile(r" +(?=[,.;:](?:\s|$))")
 
 
 def prose(source: str) -> str:
-    """Sentences and headings of an article, without templates, references, tables, files, categories and appendices."""
+    """Sentences and headings of an article, without templates, references, tables, files and link lists."""
     import mwparserfromhell
 
     text = "".join(_render(_without_appendices(mwparserfromhell.parse(source))))

@@ -1,8 +1,8 @@
 """The child process that prepares documents one by one: text out of markup, standard form, language.
 
-Started by `tasks.cleaning.pool` as ``python -m tasks.cleaning.worker TIMEOUT MEMORY_MB``. Frames of JSON with their
-length in front go in by standard input and out by standard output; nothing is pickled. A document that takes too long
-or too much memory ends the process, and with it nothing else.
+Started by `tasks.cleaning.pool` as ``python -m tasks.cleaning.worker TIMEOUT MEMORY_MB``. Frames of JSON with
+their length in front go in by standard input and out by standard output; nothing is pickled. A document that
+takes too long or too much memory ends the process, and with it nothing else.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import resource
 import signal
 import struct
 import sys
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 from tasks.cleaning.extraction import ExtractionError, extract
 from tasks.cleaning.language import identify
@@ -25,7 +25,7 @@ STALLED = 6
 OUT_OF_MEMORY, UNREADABLE = "out-of-memory", "unreadable"
 
 
-def read_frame(stream: BinaryIO) -> dict[str, Any] | None:
+def read_frame(stream: IO[bytes]) -> dict[str, Any] | None:
     """One message, or None at the end of the stream, also when that comes in the middle of a message."""
     head = stream.read(_LENGTH.size)
     if len(head) < _LENGTH.size:
@@ -35,17 +35,17 @@ def read_frame(stream: BinaryIO) -> dict[str, Any] | None:
     return json.loads(body) if len(body) == size else None
 
 
-def write_frame(stream: BinaryIO, message: dict[str, Any]) -> None:
+def write_frame(stream: IO[bytes], message: dict[str, Any]) -> None:
     """Send one message."""
     body = json.dumps(message).encode()
     stream.write(_LENGTH.pack(len(body)) + body)
     stream.flush()
 
 
-def prepare(text: str, format: str) -> dict[str, Any]:
+def prepare(text: str, form: str) -> dict[str, Any]:
     """The document's clean text with its language, or the kind and the reason of the failure."""
     try:
-        clean = standardise(extract(text, format))
+        clean = standardise(extract(text, form))
         language = identify(clean)
     except MemoryError:
         return {"failure": OUT_OF_MEMORY, "reason": "needs more memory than extraction.memory_mb allows"}
@@ -61,13 +61,14 @@ def prepare(text: str, format: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer documents until the input ends. An installation that is broken is reported, not blamed on a document."""
+    """Answer documents until the input ends; a broken installation is reported, not blamed on a document."""
     timeout, memory_mb = float(sys.argv[1]), int(sys.argv[2])
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the frames
     resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # The default action of both signals ends the process, also in the middle of native code that never returns.
+    # The default action of both signals ends the process, also in the middle of native code that never
+    # returns.
     signal.signal(signal.SIGPROF, signal.SIG_DFL)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     try:
