@@ -1,8 +1,9 @@
 """Checkpoints that exist whole or not at all, and are believed only after their hashes were checked.
 
-A checkpoint is a folder `step-000001000/`: weights as safetensors under Hugging Face's names, loop and optimiser state
-readable with `torch.load(weights_only=True)`, and `manifest.json` with the size and SHA-256 of both, written last.
-It is built beside its final place (never in $TMPDIR), every file and folder is fsynced, and a rename publishes it.
+A checkpoint is a folder `step-000001000/`: weights as safetensors under Hugging Face's names, loop and
+optimiser state readable with `torch.load(weights_only=True)`, and `manifest.json` with the size and SHA-256
+of both, written last. It is built beside its final place (never in $TMPDIR), every file and folder is
+fsynced, and a rename publishes it.
 
 Lightning's own writer reports success where nothing was saved (Lightning #21800), goes through $TMPDIR and
 destroys the last good file when the copy is interrupted; nothing there notices NaN weights or bit rot.
@@ -51,7 +52,8 @@ def checkpoint_path(folder: Path, step: int) -> Path:
 def latest_valid(folder: Path) -> Path | None:
     """The newest checkpoint in `folder` whose every byte is as written; None when there is none.
 
-    A damaged one is passed over with a warning that names it and the fault; it is left for the user to look at.
+    A damaged one is passed over with a warning that names it and the fault; it is left for the user to look
+    at.
     """
     for path in _newest_first(folder):
         try:
@@ -94,7 +96,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         usable = (
             manifest["schema"] == _SCHEMA
-            and isinstance(manifest["step"], int)
+            and checkpoint_path(path.parent, int(manifest["step"])) == path
             and isinstance(manifest["identity"], dict)
             and manifest["files"].keys() == {WEIGHTS, STATE}
         )
@@ -172,8 +174,8 @@ class VerifiedCheckpointIO(CheckpointIO):
         """Write `checkpoint` as the folder `path`, then let go of checkpoints beyond the newest `KEPT`.
 
         Raises:
-            CheckpointError: weights that are not finite, or too little space on the disk. Nothing is written then,
-                and earlier checkpoints stay.
+            CheckpointError: weights that are not finite, or too little space on the disk. Nothing is written
+                then, and earlier checkpoints stay.
             OSError: the disk refused; again earlier checkpoints stay.
 
         """
@@ -217,7 +219,7 @@ class VerifiedCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read a verified checkpoint in the shape Lightning expects. Nothing in it is executed, whatever is asked."""
+        """Read a verified checkpoint in the shape Lightning expects; nothing in it is ever executed."""
         weights = load_weights(Path(path))
         state = load_state(Path(path))
         state["state_dict"] = {self._prefix + name: tensor for name, tensor in weights.items()}
@@ -240,14 +242,14 @@ def _keep_newest(folder: Path) -> None:
 
 def _discard(path: Path) -> None:
     doomed = path.parent / f"{_TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex}"
-    os.rename(path, doomed)
+    path.rename(doomed)
     shutil.rmtree(doomed)
 
 
 def _publish(temporary: Path, target: Path) -> None:
     if target.exists():  # a damaged one of the same step
         _discard(target)
-    os.rename(temporary, target)
+    temporary.rename(target)
     _sync(target.parent)
 
 

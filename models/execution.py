@@ -1,4 +1,4 @@
-"""How a configured run is carried out on the machine at hand: precision, compilation, threads, determinism."""
+"""How a run is carried out on the machine at hand: precision, compilation, threads, determinism."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,13 +16,15 @@ from models.training_config import TrainingConfig
 
 logger = logging.getLogger(__name__)
 
-WORTH_COMPILING = 2e14
-"""Floating-point operations of a run from which `compile: auto` compiles. Compiling takes up to a minute, which is
-what a small CPU needs for about this much."""
+WORTH_COMPILING = 1e14
+"""Floating-point operations of a run from which `compile: auto` compiles: about ten minutes on two cores.
+
+Compiling a six-layer trunk costs some 50 CPU seconds the first time and saves about a seventh of every step.
+"""
 
 
 def resolve_precision(choice: str, device: torch.device) -> torch.dtype:
-    """Turn `auto | fp32 | bf16` into a type: bf16 where the hardware multiplies it, for elsewhere it is slow."""
+    """Turn `auto | fp32 | bf16` into a type; auto means bf16 where the hardware multiplies it fast."""
     if choice == "auto":
         fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_multiplies_bf16()
         return torch.bfloat16 if fast else torch.float32
@@ -30,7 +33,8 @@ def resolve_precision(choice: str, device: torch.device) -> torch.dtype:
 
 def cpu_multiplies_bf16() -> bool:
     """Whether this CPU has bf16 dot products (AVX512-BF16 or AMX)."""
-    capabilities = torch.backends.cpu.get_capabilities()
+    ask = getattr(torch.cpu, "get_capabilities", None)  # torch 2.12 and up
+    capabilities: dict[str, object] = ask() if ask else {}
     return bool(capabilities.get("avx512_bf16")) or bool(capabilities.get("amx_bf16"))
 
 
@@ -78,20 +82,21 @@ def compiler_problem() -> str | None:
 def reproducible(threads: int) -> Iterator[None]:
     """Deterministic algorithms and a fixed number of threads (0: torch's default), restored afterwards.
 
-    Training draws nothing from global random generators: weights, windows and masks have their own seeds. What is
-    left to fix is the order of sums, which depends on the algorithm and the number of threads.
+    Training draws nothing from global random generators: weights, windows and masks have their own seeds.
+    What is left to fix is the order of sums, which depends on the algorithm and the number of threads.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs to be deterministic
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    memory: Any = torch.utils.deterministic
+    fill = memory.fill_uninitialized_memory
     try:
         if threads:
             torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True)
         # a debugging aid that writes NaN to every new tensor, at a cost of several per cent
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        memory.fill_uninitialized_memory = False
         yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        memory.fill_uninitialized_memory = fill

@@ -1,9 +1,9 @@
 """Cross-entropy straight from hidden states, without ever holding the logits of a whole batch.
 
-The logits of 4096 tokens over 4096 words are 64 MiB in float32, and the usual chain (matrix product, log-softmax,
-its gradient, two more products) passes over them half a dozen times: on a CPU that is memory traffic, not
-arithmetic. Here rows are taken in chunks that stay in cache, and the gradient is formed in the same pass, as in
-Liger Kernel's fused linear cross-entropy (Hsu et al. 2024, arXiv:2410.10989).
+The logits of 4096 tokens over 4096 words are 64 MiB in float32, and the usual chain (matrix product,
+log-softmax, its gradient, two more products) passes over them half a dozen times: on a CPU that is memory
+traffic, not arithmetic. Here rows are taken in chunks that stay in cache, and the gradient is formed in the
+same pass, as in Liger Kernel's fused linear cross-entropy (Hsu et al. 2024, arXiv:2410.10989).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import cross_entropy, linear
 
 from models.transformer import LanguageModel
 
@@ -32,7 +32,7 @@ def token_losses(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
     with torch.autocast(hidden.device.type, enabled=False):
         working = head.to(hidden.dtype)
         parts = [
-            F.cross_entropy(F.linear(rows, working).float(), wanted, reduction="none")
+            cross_entropy(linear(rows, working).float(), wanted, reduction="none")
             for rows, wanted in zip(_chunks(hidden, head), _chunks(targets, head), strict=True)
         ]
     return torch.cat(parts) if parts else hidden.new_zeros(0, dtype=torch.float32)
@@ -61,7 +61,7 @@ def _as_autocast_would(hidden: Tensor) -> Tensor:
 
 
 def _chunks(rows: Tensor, head: Tensor) -> tuple[Tensor, ...]:
-    return rows.split(max(_CHUNK_ROWS, _CHUNK_ELEMENTS // head.shape[0])) if len(rows) else ()
+    return torch.split(rows, max(_CHUNK_ROWS, _CHUNK_ELEMENTS // head.shape[0])) if len(rows) else ()
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -83,19 +83,20 @@ def _loss_and_gradients(
     hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     working = head.to(hidden.dtype)
-    loss = hidden.new_zeros((), dtype=torch.float32 if hidden.dtype != torch.float64 else torch.float64)
+    loss = hidden.new_zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32))
     grad_hidden, grad_head = torch.empty_like(hidden), torch.zeros_like(head)
     start = 0
     for rows, wanted, weight in zip(
         _chunks(hidden, head), _chunks(targets, head), _chunks(weights, head), strict=True
     ):
-        logits = F.linear(rows, working).to(loss.dtype)
-        log_sums = torch.logsumexp(logits, dim=-1, keepdim=True)
-        picked = logits.gather(-1, wanted[:, None])
-        loss += torch.dot((log_sums - picked).squeeze(-1), weight.to(loss.dtype))
-        gradient = logits.sub_(log_sums).exp_()  # the softmax, in place
-        gradient.scatter_add_(-1, wanted[:, None], torch.full_like(picked, -1.0))
-        gradient = gradient.mul_(weight[:, None]).to(hidden.dtype)
+        logits = linear(rows, working).to(loss.dtype)
+        largest = logits.amax(dim=-1, keepdim=True)
+        picked = logits.gather(-1, wanted[:, None]) - largest
+        powers = logits.sub_(largest).exp_()  # in place from here on: one exponential per logit
+        sums = powers.sum(dim=-1, keepdim=True)
+        column = weight.to(loss.dtype)[:, None]
+        loss += ((sums.log() - picked) * column).sum()
+        gradient = powers.mul_(column / sums).scatter_add_(-1, wanted[:, None], -column).to(hidden.dtype)
         grad_hidden[start : start + len(rows)] = gradient @ working
         grad_head += gradient.T @ rows
         start += len(rows)

@@ -1,9 +1,9 @@
-"""Batches of training windows as a pure function of (seed, step): nothing to save, nothing to lose on a crash.
+"""Batches of training windows as a pure function of (seed, step): nothing to lose on a crash.
 
-An epoch cuts the ids into windows of T tokens, starting at a random phase and wrapping round the end, and visits
-them in random order, so every token is a target exactly once (less the tail shorter than T, elsewhere each
-epoch). A place in training is counted in global samples: any number of ranks sees the same order, and resuming
-at step k is asking for batch k.
+An epoch cuts the ids into windows of T tokens, starting at a random phase and wrapping round the end, and
+visits them in random order, so every token is a target exactly once (less the tail shorter than T, elsewhere
+each epoch). A place in training is counted in global samples: any number of ranks sees the same order, and
+resuming at step k is asking for batch k.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Batch(NamedTuple):
 
 
 class WindowSampler:
-    """Which windows each step sees. `batch_size` counts all ranks together and must divide by their number."""
+    """Which windows each step sees; `batch_size` counts all ranks together."""
 
     def __init__(
         self,
@@ -76,7 +76,8 @@ class WindowSampler:
         """This rank's rows of the batch of `step`: (B / ranks, T + 1) ids."""
         offsets = self.windows_of(step)[self.first_row : self.first_row + self._local]
         places = (offsets[:, None] + np.arange(self._context + 1)) % len(self._shard)
-        return self._shard.tokens[places].astype(np.int64)
+        ids: NDArray[np.int64] = self._shard.tokens[places].astype(np.int64)
+        return ids
 
     def _offset(self, epoch: int, place: int) -> int:
         if epoch not in self._epochs:
@@ -98,7 +99,8 @@ class WindowSampler:
 class TrainingStream(IterableDataset[Batch]):
     """Endless batches for Lightning, beginning at the step that `first_step` names when iteration begins.
 
-    Lightning restarts a plain loader from its first batch on resume; this one asks the trainer where it stands.
+    Lightning restarts a plain loader from its first batch on resume; this one asks the trainer where it
+    stands.
     """
 
     def __init__(self, sampler: WindowSampler, first_step: Callable[[], int]) -> None:
@@ -113,5 +115,5 @@ class TrainingStream(IterableDataset[Batch]):
 
 
 def training_loader(sampler: WindowSampler, first_step: Callable[[], int]) -> DataLoader[Batch]:
-    """Wrap the stream in a DataLoader that reads in the main process: gathering a batch takes microseconds."""
+    """Wrap the stream in a DataLoader without workers: gathering a batch takes microseconds."""
     return DataLoader(TrainingStream(sampler, first_step), batch_size=None, num_workers=0)

@@ -48,8 +48,8 @@ class Progress:
 class Monitor(pl.Callback):
     """Reports, validates and saves after each optimiser step, in this order.
 
-    A checkpoint therefore always holds the metrics of its own step; after a crash, steps since the last checkpoint
-    are reported a second time, with equal numbers.
+    A checkpoint therefore always holds the metrics of its own step; after a crash, steps since the last
+    checkpoint are reported a second time, with equal numbers.
     """
 
     def __init__(

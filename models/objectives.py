@@ -1,16 +1,16 @@
 """What the trunk is trained to do: predict the next word, hidden words, or both at once.
 
-All objectives read position i's prediction from the hidden state at i-1 ("masked next-token prediction"), so one
-head serves both ways: Charpentier & Samuel 2024, "GPT or BERT: why not both?" (arXiv:2410.24159). A masked batch is
-read with attention to both sides.
+All objectives read position i's prediction from the hidden state at i-1 ("masked next-token prediction"), so
+one head serves both ways: Charpentier & Samuel 2024, "GPT or BERT: why not both?" (arXiv:2410.24159). A
+masked batch is read with attention to both sides.
 
 Hidden words always become `<|mask|>`: no 80/10/10 rule. That rule (BERT) is there so that unmasked inputs are
 not foreign to the trunk at fine-tuning time; here, 1 - mask_ratio of the inputs and, in a hybrid run, whole
-sequences are unmasked anyway, a word kept in place would be readable by its own predictor, and Wettig et al. 2023
-(arXiv:2202.08005) find plain masking at a higher ratio no worse.
+sequences are unmasked anyway, a word kept in place would be readable by its own predictor, and Wettig et al.
+2023 (arXiv:2202.08005) find plain masking at a higher ratio no worse.
 
-Every sequence has the same number of hidden places, a pure function of (seed, step, row of the global batch): the
-shapes are static, and the same words are hidden on any number of ranks.
+Every sequence has the same number of hidden places, a pure function of (seed, step, row of the global batch):
+the shapes are static, and the same words are hidden on any number of ranks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _MASKS = 0x6D61736B  # keeps this stream of random numbers apart from that of th
 
 
 class Mask(NamedTuple):
-    """Which words of (B, T) ids are hidden: K places a row, and what each counts (0 where a row had too few)."""
+    """Which words of (B, T) ids are hidden: K places a row, counting 0 where a row had too few."""
 
     places: Tensor  # (B, K) int64, no two the same in a row; at least 1 where they count
     weights: Tensor  # (B, K) float32, 0 or 1
@@ -88,35 +88,24 @@ def masked_loss(trunk: Trunk, head: Tensor, ids: Tensor, mask: Mask, mask_id: in
 def step_loss(trunk: Trunk, head: Tensor, batch: Batch, config: TrainingConfig, mask_id: int) -> StepLoss:
     """Apply the configured objective to a batch, or to a slice of its rows.
 
-    The first `config.causal_rows` rows of the global batch predict the next word, the rest hidden words (the order
-    of windows is random, so this is a random choice). Each objective weighs as many rows as it has, so that
-    the mean over slices is the loss of the whole.
+    Each objective weighs as many rows as it has, so that the mean over equal slices is the loss of the whole.
     """
-    rows = len(batch.tokens)
-    causal_rows = min(max(config.causal_rows - batch.first_row, 0), rows)
+    causal = config.is_causal_row(np.arange(batch.first_row, batch.first_row + len(batch.tokens)))
+    causal_rows, masked_rows = (torch.from_numpy(np.flatnonzero(rows)) for rows in (causal, ~causal))
     metrics: dict[str, Tensor] = {}
     loss = batch.tokens.new_zeros((), dtype=torch.float32)
-    if causal_rows:
-        part = causal_loss(trunk, head, batch.tokens[:causal_rows])
-        metrics |= {
-            "causal_loss": part.detach(),
-            "causal_tokens": _count(causal_rows * (batch.tokens.shape[1] - 1)),
-        }
-        loss = loss + part * (causal_rows / rows)
-    if causal_rows < rows:
-        ids = batch.tokens[causal_rows:, :-1]
+    if len(causal_rows):
+        tokens = batch.tokens[causal_rows]
+        part = causal_loss(trunk, head, tokens)
+        metrics |= {"causal_loss": part.detach(), "causal_tokens": torch.tensor(float(tokens[:, 1:].numel()))}
+        loss = loss + part * float(causal.mean())
+    if len(masked_rows):
+        ids = batch.tokens[:, :-1]
         mask = draw_mask(
-            ids,
-            ratio=config.mask_ratio,
-            seed=config.seed,
-            step=batch.step,
-            first_row=batch.first_row + causal_rows,
+            ids, ratio=config.mask_ratio, seed=config.seed, step=batch.step, first_row=batch.first_row
         )
-        part = masked_loss(trunk, head, ids, mask, mask_id)
+        mask = Mask(mask.places[masked_rows], mask.weights[masked_rows])
+        part = masked_loss(trunk, head, ids[masked_rows], mask, mask_id)
         metrics |= {"masked_loss": part.detach(), "masked_tokens": mask.weights.sum()}
-        loss = loss + part * ((rows - causal_rows) / rows)
+        loss = loss + part * float((~causal).mean())
     return StepLoss(loss, metrics)
-
-
-def _count(number: int) -> Tensor:
-    return torch.tensor(float(number))

@@ -1,8 +1,9 @@
 """Muon for the hidden matrices and AdamW for everything else, as one optimiser.
 
 Muon (Jordan et al. 2024) steps along the nearest semi-orthogonal matrix to the momentum, found by a quintic
-Newton-Schulz iteration; the maths and constants are those of `torch.optim.Muon`, which handles neither embeddings nor
-norms and works through one matrix at a time. Here matrices of one shape go through the iteration together.
+Newton-Schulz iteration; the maths and constants are those of `torch.optim.Muon`, which handles neither
+embeddings nor norms and works through one matrix at a time. Here matrices of one shape go through the
+iteration together.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ class MuonAdamW(torch.optim.Optimizer):
             group["lr"] = group["peak"] * factor
 
     def _step_muon(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = [p.grad for p in parameters]
+        gradients = _gradients(parameters)
         buffers = [self._state(p, "momentum") for p in parameters]
         torch._foreach_lerp_(buffers, gradients, 1.0 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])  # Nesterov
@@ -91,7 +92,7 @@ class MuonAdamW(torch.optim.Optimizer):
         steps = [self._state(p, "step", torch.zeros((), device=p.device)) for p in parameters]
         adamw(
             parameters,
-            [p.grad for p in parameters],
+            _gradients(parameters),
             [self._state(p, "first_moment") for p in parameters],
             [self._state(p, "second_moment") for p in parameters],
             [],
@@ -114,13 +115,18 @@ class MuonAdamW(torch.optim.Optimizer):
         return value
 
 
+def _gradients(parameters: list[Tensor]) -> list[Tensor]:
+    return [p.grad for p in parameters if p.grad is not None]
+
+
 def make_optimiser(model: nn.Module, config: TrainingConfig, *, orthogonal_dtype: torch.dtype) -> MuonAdamW:
     """Sort the parameters of `model` into groups.
 
-    Hidden matrices get Muon (or AdamW, by `config.optimiser`) with weight decay. Embeddings and the output head are
-    tables, not maps between hidden spaces, and get AdamW; they and the norms have no decay.
+    Hidden matrices get Muon (or AdamW, by `config.optimiser`) with weight decay. Embeddings and the output
+    head are tables, not maps between hidden spaces, and get AdamW; they and the norms have no decay.
     """
-    matrices, tables_and_norms = [], []
+    matrices: list[nn.Parameter] = []
+    tables_and_norms: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         is_table = name.endswith(("embed_tokens.weight", "lm_head.weight"))
         (matrices if parameter.dim() == 2 and not is_table else tables_and_norms).append(parameter)

@@ -1,7 +1,7 @@
 """Bits per byte, document by document, with every token scored exactly once.
 
-Bits per byte compares models with different vocabularies: the total -log2 p of a document's tokens over the UTF-8
-bytes of its text. The separator that opens a document is context and never scored.
+Bits per byte compares models with different vocabularies: the total -log2 p of a document's tokens over the
+UTF-8 bytes of its text. The separator that opens a document is context and never scored.
 """
 
 from __future__ import annotations
@@ -63,9 +63,10 @@ def evaluate_documents(
 ) -> DocumentScores:
     """Score documents of `shard` (all, or the rows named by `documents`).
 
-    A document longer than `context_length` is read in windows that lie `stride` apart: equal to `context_length` (the
-    default) they do not overlap; a smaller one gives each token at least `context_length - stride` tokens of
-    context, at a higher cost. The result names both. `precision` below float32 turns autocast on.
+    A document longer than `context_length` is read in windows that lie `stride` apart: equal to
+    `context_length` (the default) they do not overlap; a smaller one gives each token at least
+    `context_length - stride` tokens of context, at a higher cost. The result names both. `precision` below
+    float32 turns autocast on.
 
     Raises:
         ValueError: `stride` outside 1 to `context_length`, or a context longer than the model's.
@@ -100,9 +101,10 @@ def evaluate_documents(
 
 
 def choose_documents(shard: TokenShard, tokens: int) -> list[int]:
-    """Rows of a fixed random choice of whole documents with at most `tokens` tokens; at least one that is not empty.
+    """Choose whole documents, at random but always the same, with `tokens` tokens or a little less.
 
-    Whole, because the index knows the bytes of documents only. Documents that do not fit into what is left are passed
+    Whole, because the index knows the bytes of documents only. Documents that do not fit into what is left
+    are passed
     over: one book cannot take up the whole sample, so the choice leans to shorter ones.
     """
     lengths = shard.documents.ends - shard.documents.starts

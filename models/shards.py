@@ -19,7 +19,7 @@ INDEX = "index.json"
 SEPARATOR = 0
 """Id of `<|endoftext|>`, which opens every document and is the only context of its first token."""
 
-_DTYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+_DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 _SCAN = 1 << 24  # ids per step when a file is checked: 32 to 64 MiB at a time
 
 
@@ -29,7 +29,7 @@ class ShardError(ValueError):
 
 @dataclass(frozen=True)
 class DocumentTable:
-    """Where the documents of a split lie: row i covers `tokens[starts[i]:ends[i]]`, its separator included."""
+    """Where documents lie: row i covers `tokens[starts[i]:ends[i]]`, its separator included."""
 
     ids: tuple[str, ...]
     starts: NDArray[np.int64]
@@ -47,8 +47,8 @@ class TokenShard:
         """Open `<folder>/<split>.bin`.
 
         Raises:
-            ShardError: the index or the file is missing or malformed, the size differs from the index, or an id
-                lies outside the vocabulary (naming its offset).
+            ShardError: the index or the file is missing or malformed, the size differs from the index, or an
+                id lies outside the vocabulary (naming its offset).
 
         """
         self.folder, self.split = Path(folder), split
@@ -116,7 +116,7 @@ def _check_vocabulary(tokens: NDArray[Any], vocab_size: int, path: Path) -> None
         if int(part.max()) >= vocab_size:
             offset = start + int(np.argmax(part >= vocab_size))
             raise ShardError(
-                f"{path}: id {int(tokens[offset])} at offset {offset} lies outside the vocabulary of {vocab_size}; "
+                f"{path}: id {int(tokens[offset])} at offset {offset} is not below vocab_size {vocab_size}; "
                 "the shards belong to another tokenizer"
             )
 

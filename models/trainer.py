@@ -1,7 +1,7 @@
 """Pre-training with Lightning: one call that starts, resumes or finishes a run.
 
-Killed at any moment and called again, it gives bitwise the weights of an undisturbed run on the same machine: window
-order, masks and learning rate are pure functions of the step, and a checkpoint holds all that is not.
+Killed at any moment and called again, it gives bitwise the weights of an undisturbed run on the same machine:
+window order, masks and learning rate are pure functions of the step, and a checkpoint holds all that is not.
 """
 
 from __future__ import annotations
@@ -12,15 +12,13 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.strategies import ParallelStrategy
-from torch import Tensor
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from models.checkpoint import (
     CheckpointError,
@@ -34,23 +32,17 @@ from models.checkpoint import (
 )
 from models.config import ModelConfig
 from models.execution import maybe_compile, reproducible, resolve_precision, training_flops
-from models.linear_cross_entropy import output_head
-from models.loader import Batch, WindowSampler, training_loader
+from models.loader import WindowSampler, training_loader
 from models.monitor import Monitor, OnMetrics
-from models.objectives import Trunk, step_loss
-from models.optimiser import MuonAdamW, make_optimiser
-from models.scoring import autocast
+from models.pretraining import PARAMETER_PREFIX, NonFiniteError, Pretraining
 from models.shards import TokenShard
-from models.training_config import RUNTIME_FIELDS, TrainingConfig, learning_rate_factor
+from models.training_config import RUNTIME_FIELDS, TrainingConfig
 from models.transformer import LanguageModel
 from models.validation_loss import validate
 
-_PREFIX = "network."
 BAD_BATCHES = "bad_batches.json"
-
-
-class NonFiniteError(FloatingPointError):
-    """The loss or the gradient became NaN or infinite; the weights are still those of the step before."""
+TERMINATED = 143
+"""Exit status after SIGTERM: 128 and the number of the signal."""
 
 
 @dataclass(frozen=True)
@@ -64,94 +56,6 @@ class TrainingResult:
     resumed_from: int  # the step this call began at
 
 
-class Pretraining(pl.LightningModule):
-    """One optimiser step per batch: accumulate micro-batches, clip, refuse what is not finite, step.
-
-    Lightning's manual optimisation, so that its step, its batch and ours are the same thing: there is no state
-    between micro-batches to save, and a signal is always obeyed at a step's border.
-    """
-
-    def __init__(
-        self,
-        network: LanguageModel,
-        config: TrainingConfig,
-        trunk: Trunk,
-        precision: torch.dtype,
-        mask_id: int,
-    ) -> None:
-        """Train `network` through `trunk`, which is its trunk or the compiled twin of it."""
-        super().__init__()
-        self.automatic_optimization = False
-        self.network, self._config = network, config
-        self._trunk = (trunk,)  # in a tuple, lest a compiled twin be registered as a second submodule
-        self._precision, self._mask_id = precision, mask_id
-
-    def configure_optimizers(self) -> MuonAdamW:
-        """Make the one optimiser; its rates are set anew in every step."""
-        return make_optimiser(self.network, self._config, orthogonal_dtype=self._precision)
-
-    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Do one optimiser step on (B, T + 1) ids.
-
-        Raises:
-            NonFiniteError: before the optimiser touches the weights.
-
-        """
-        plain: Any = self.optimizers(use_pl_optimizer=False)
-        factor = learning_rate_factor(self._config, batch.step)
-        plain.set_learning_rates(factor)
-        plain.zero_grad(set_to_none=True)
-        metrics = self._accumulate(batch)
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._config.gradient_clip)
-        if not bool(torch.isfinite(norm) & torch.isfinite(metrics["loss"])):
-            raise NonFiniteError(
-                f"step {batch.step + 1}: loss {float(metrics['loss'])}, gradient norm {float(norm)}; nothing was "
-                "updated. Lower the learning rates, or look at the text of this step"
-            )
-        stepper: Any = self.optimizers()
-        stepper.step()
-        rate = torch.tensor(plain.param_groups[0]["lr"])
-        return {**metrics, "gradient_norm": norm, "learning_rate": rate}
-
-    def _accumulate(self, batch: Batch) -> dict[str, Tensor]:
-        """Add up the gradients of all micro-batches; return losses averaged as the gradient is."""
-        parts = self._micro_batches(batch)
-        total: dict[str, Tensor] = {"loss": torch.zeros((), device=self.device)}
-        for number, part in enumerate(parts, start=1):
-            with autocast(self.device, self._precision):
-                result = step_loss(
-                    self._trunk[0], output_head(self.network), part, self._config, self._mask_id
-                )
-            with self._local_unless(number == len(parts)):
-                self.manual_backward(result.loss / len(parts))
-            total["loss"] = total["loss"] + result.loss.detach() / len(parts)
-            _add_counted(total, result.metrics)
-        return {name: self._mean_of_ranks(value) for name, value in total.items()}
-
-    def _micro_batches(self, batch: Batch) -> list[Batch]:
-        rows = len(batch.tokens)
-        size = max(1, rows // self._config.gradient_accumulation)
-        return [
-            Batch(batch.tokens[start : start + size], batch.step, batch.first_row + start)
-            for start in range(0, rows, size)
-        ]
-
-    def _local_unless(self, last: bool) -> AbstractContextManager[Any]:
-        """Let ranks exchange gradients in the last micro-batch only."""
-        strategy = self.trainer.strategy
-        return (
-            strategy.block_backward_sync()
-            if isinstance(strategy, ParallelStrategy) and not last
-            else nullcontext()
-        )
-
-    def _mean_of_ranks(self, value: Tensor) -> Tensor:
-        if self.trainer.world_size == 1:
-            return value
-        reduced: Tensor = self.trainer.strategy.reduce(value.to(self.device), reduce_op="mean")
-        return reduced
-
-
 def train(
     model_config: ModelConfig,
     training_config: TrainingConfig,
@@ -162,15 +66,15 @@ def train(
     identity: Mapping[str, str],
     progress: bool | None = None,
 ) -> TrainingResult:
-    """Train a model from scratch on the `train` split of `shards`, or go on where `folder/checkpoints` stands.
+    """Train a model on the `train` split of `shards`, from scratch or from where `folder` stands.
 
     Args:
         model_config: the network's shape.
         training_config: everything else that decides the result.
         shards: a folder as `TokenShard` reads it, with the splits `train` and `validation`.
         folder: where checkpoints go; one process at a time.
-        on_metrics: called with (step from 1, metrics) after every step, on the calling thread. After a crash the
-            steps since the last checkpoint come again, with equal numbers.
+        on_metrics: called with (step from 1, metrics) after every step, on the calling thread. After a crash
+            the steps since the last checkpoint come again, with equal numbers.
         identity: what else tells this run from others, say digests of the data and the tokenizer.
         progress: a bar (True), log lines (False), or by whether standard error is a terminal (None).
 
@@ -179,7 +83,7 @@ def train(
         IdentityError: the checkpoints in `folder` belong to another run.
         CheckpointError: a checkpoint could not be written.
         NonFiniteError: the loss or gradient of a step was not finite.
-        SystemExit: on SIGTERM, after a checkpoint, with Lightning's `SIGTERMException`.
+        SystemExit: with status 143, on SIGTERM, after a checkpoint at the next step's end.
 
     """
     shard = TokenShard(shards, "train")
@@ -240,7 +144,9 @@ def _fit(
     progress: bool | None,
 ) -> dict[str, float]:
     """Run Lightning from `resume` (or the start) to the last step; return the last metrics."""
-    trainer = _make_trainer(checkpoints.parent, config.steps, VerifiedCheckpointIO(identity, _PREFIX))
+    trainer = _make_trainer(
+        checkpoints.parent, config.steps, VerifiedCheckpointIO(identity, PARAMETER_PREFIX)
+    )
     device = trainer.strategy.root_device
     precision = resolve_precision(config.precision, device)
     monitor = Monitor(
@@ -270,6 +176,10 @@ def _fit(
     except NonFiniteError:
         _name_bad_batch(checkpoints.parent / BAD_BATCHES, sampler, trainer.global_step, config)
         raise
+    except SIGTERMException:
+        raise SystemExit(
+            TERMINATED
+        ) from None  # Lightning's own exception would end the process with status 0
     if trainer.global_step != config.steps:
         raise CheckpointError(
             f"training ended at step {trainer.global_step} of {config.steps} without an error"
@@ -312,16 +222,6 @@ def _name_bad_batch(path: Path, sampler: WindowSampler, step: int, config: Train
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 
-def _add_counted(total: dict[str, Tensor], part: Mapping[str, Tensor]) -> None:
-    """Merge `<objective>_loss` as means over `<objective>_tokens`, which add up."""
-    for name, loss in part.items():
-        if name.endswith("_loss"):
-            count_name = name.replace("_loss", "_tokens")
-            before, count = total.get(count_name, torch.zeros(())), part[count_name]
-            mean = (total.get(name, 0.0) * before + loss * count) / (before + count).clamp_min(1.0)
-            total[name], total[count_name] = mean, before + count
-
-
 def _result(
     model: LanguageModel, config: TrainingConfig, metrics: dict[str, float], begin: int
 ) -> TrainingResult:
@@ -340,6 +240,7 @@ def _quiet_lightning() -> Iterator[None]:
     levels = [talker.level for talker in talkers]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=pl.utilities.warnings.PossibleUserWarning)
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning\.utilities\._pytree")
         try:
             for talker in talkers:
                 talker.setLevel(logging.WARNING)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 RUNTIME_FIELDS = frozenset(
@@ -106,13 +108,25 @@ class TrainingConfig(BaseModel):
 
     @property
     def causal_rows(self) -> int:
-        """How many sequences of every batch, the first ones, are trained on the next word."""
+        """How many sequences of every batch are trained on the next word; the rest on hidden words."""
         shares = {"causal": 1.0, "masked": 0.0, "hybrid": self.causal_fraction}
         return round(shares[self.objective] * self.batch_size)
 
+    def is_causal_row(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these rows of the global batch are trained on the next word.
+
+        They are spread evenly, so that slices of a batch (ranks, micro-batches) hold the same mixture. The
+        order of windows is random, so this is a random choice of text.
+        """
+        place = rows % self.batch_size
+        spread: NDArray[np.bool_] = (
+            place + 1
+        ) * self.causal_rows // self.batch_size > place * self.causal_rows // self.batch_size
+        return spread
+
 
 def learning_rate_factor(config: TrainingConfig, step: int) -> float:
-    """What the peak rates are multiplied by in step `step` (from 0): a pure function, so a resume needs no state.
+    """Return what the peak rates are multiplied by in step `step` (from 0); a resume needs no state.
 
     Linear warm-up, then constant and linear to 0 (warmup-stable-decay; Hu et al. 2024, MiniCPM), or half a
     cosine (Loshchilov & Hutter 2017). 0 would be reached one step after the last: no step is wasted.

@@ -21,8 +21,9 @@ def validate(
 ) -> dict[str, float]:
     """Return `validation/...` metrics for the configured objective; empty when the split is empty.
 
-    A trunk that learned the next word gets `loss` (nats per token) and `bits_per_byte` on whole documents; one that
-    learned hidden words gets `masked_loss`. A masked model has no likelihood of a text, so no bits per byte.
+    A trunk that learned the next word gets `loss` (nats per token) and `bits_per_byte` on whole documents;
+    one that learned hidden words gets `masked_loss`. A masked model has no likelihood of a text, so no bits
+    per byte.
     """
     metrics: dict[str, float] = {}
     if not len(shard):
@@ -51,9 +52,7 @@ def masked_validation_loss(
     available = len(shard) // length
     windows = min(available, max(1, config.validation_tokens // length))
     starts = np.linspace(0, available - 1, windows).astype(np.int64) * length
-    masked = config.model_copy(
-        update={"objective": "masked", "seed": _MASK_SEED, "batch_size": config.batch_size}
-    )
+    masked = config.model_copy(update={"objective": "masked", "seed": _MASK_SEED})
     device = next(model.parameters()).device
     total = count = 0.0
     with torch.no_grad(), autocast(device, precision):

@@ -1,32 +1,47 @@
-"""The artefact store: a stage's output is a folder that is whole, verified and named by its fingerprint, or absent.
+"""The artefact store: a stage's output is a folder that is whole, verified and named by its key, or absent.
 
-``artifacts/<stage>/<name>-<fingerprint>/`` is written in a hidden folder beside its final place, every file is
-fsynced, ``manifest.json`` (each file's size and sha256, the inputs, the configuration, the code version and the
-counts) is written last, and one rename publishes it. A folder without a valid manifest does not exist. Two processes on one
-key take turns through ``flock``, which the kernel releases when its holder dies.
+``artifacts/<stage>/<name>-<fingerprint>/`` is written in a hidden folder beside its final place, every file
+is fsynced, ``manifest.json`` (each file's size and sha256, the inputs, the configuration, the code version
+and the counts) is written last, and one rename publishes it. A folder without a manifest does not exist.
+Two processes on one key take turns through ``flock``, which the kernel releases when its holder dies.
 """
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import json
-import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import errno
+import stat
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
+from tasks import locks
+from tasks.canonical import canonical_json, fingerprint_of, plain
+from tasks.durable import entries, remove, replace_atomically, sha256_of, sync, sync_folders, write_synced
 from tasks.errors import ArtifactError, DataError
 
+__all__ = [
+    "CHECKPOINTS",
+    "MANIFEST",
+    "Artifact",
+    "Manifest",
+    "Store",
+    "canonical_json",
+    "fingerprint_of",
+    "replace_atomically",
+    "sha256_of",
+    "verify",
+    "write_synced",
+]
+
 MANIFEST = "manifest.json"
-# What a resumable stage may leave behind for its next attempt; removed before the artefact is published.
+# What a resumable stage may leave behind for its next attempt; never part of the artefact.
 CHECKPOINTS = "checkpoints"
 _FOLDER_DIGITS = 16
-_BLOCK = 1 << 20
+# Failures that say the artefact is bad. Others (no memory, too many open files) are no reason to rebuild it.
+_BAD = {errno.ENOENT, errno.EIO, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
 
 
 class Artifact(BaseModel):
@@ -51,7 +66,7 @@ class Artifact(BaseModel):
         return path
 
     def manifest(self) -> Manifest:
-        """The artefact's manifest, read anew."""
+        """The artefact's manifest, read and checked anew."""
         return _read_manifest(self.path)
 
     def summary(self) -> dict[str, Any]:
@@ -79,6 +94,17 @@ class Manifest(BaseModel):
     key: dict[str, Any]
     files: dict[str, FileRecord]
     summary: dict[str, Any]
+    digest: str = ""
+
+    def sealed(self) -> Manifest:
+        """A copy with the digest of everything else, so that no altered byte of it goes unnoticed."""
+        return self.model_copy(
+            update={"digest": fingerprint_of(self.model_dump(mode="json", exclude={"digest"}))}
+        )
+
+    def text(self) -> str:
+        """The one way to write this manifest."""
+        return canonical_json(self.model_dump(mode="json"), indent=1)
 
 
 class Store:
@@ -95,63 +121,54 @@ class Store:
         """The artefact with this fingerprint, every byte of it verified, or None when there is none.
 
         Raises:
-            ArtifactError: it is there, but a file is missing, truncated, altered or surplus; the message names it.
+            ArtifactError: a file of it is missing, truncated, altered or surplus; the message names it.
         """
         folder = self.folder(stage, name, fingerprint)
-        if not (folder / MANIFEST).exists():
+        if not _there(folder / MANIFEST):
             return None
         return verify(folder, fingerprint)
 
-    @contextmanager
-    def locked(self, stage: str, name: str, fingerprint: str) -> Iterator[None]:
+    def locked(self, stage: str, name: str, fingerprint: str) -> AbstractContextManager[None]:
         """Hold the lock of one key; waits while another process computes it, however long that takes."""
-        path = self.root / stage / f".{name}-{fingerprint[:_FOLDER_DIGITS]}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
+        path = self._hidden(stage, name, fingerprint, "lock")
+        return locks.held(path, waiting_for=f"another process at work on {stage}")
 
     def begin(self, stage: str, name: str, fingerprint: str) -> Path:
-        """An empty folder to write in, but for the checkpoints of an attempt that was cut off. Needs the lock."""
-        folder = self._partial(stage, name, fingerprint)
+        """An empty folder to write in, but for the checkpoints of a former attempt. Needs the lock."""
+        folder, aside = self._partial(stage, name, fingerprint), self._aside(stage, name, fingerprint)
+        if folder.is_symlink() or not folder.is_dir():
+            remove(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for entry in folder.iterdir():
             if entry.name != CHECKPOINTS:
-                _remove(entry)
+                remove(entry)
+        if aside.exists() and not (folder / CHECKPOINTS).exists():
+            aside.rename(folder / CHECKPOINTS)
         return folder
 
     def abandon(self, stage: str, name: str, fingerprint: str) -> None:
         """Remove what a failed attempt wrote, keeping only its checkpoints. Needs the lock."""
-        folder = self._partial(stage, name, fingerprint)
-        if not folder.exists():
-            return
+        folder = self.begin(stage, name, fingerprint)
         if not (folder / CHECKPOINTS).exists():
-            shutil.rmtree(folder)
-            return
-        self.begin(stage, name, fingerprint)
+            remove(folder)
 
     def commit(self, stage: str, name: str, key: Mapping[str, Any], summary: Mapping[str, Any]) -> Artifact:
-        """Publish what was written since ``begin``: checkpoints out, files synced, manifest last, one rename."""
+        """Publish what was written: checkpoints aside, files synced, manifest last, one rename.
+
+        Raises:
+            DataError: nothing was written, or something that is not a plain file, or a file that is called as
+                the manifest.
+        """
         fingerprint = fingerprint_of(key)
-        partial = self._partial(stage, name, fingerprint)
-        _remove(partial / CHECKPOINTS)
-        files = {_relative(path, partial): _record(path) for path in _files_of(partial)}
-        if not files:
-            raise DataError("wrote no file", stage=stage)
-        manifest = Manifest(
-            stage=stage,
-            fingerprint=fingerprint,
-            content=_content(files),
-            key=dict(key),
-            files=files,
-            summary=dict(summary),
-        )
-        write_synced(partial / MANIFEST, canonical_json(manifest.model_dump(mode="json"), indent=1))
-        _sync_folders(partial)
-        target = self.folder(stage, name, fingerprint)
-        _remove(target)
+        partial, target = self._partial(stage, name, fingerprint), self.folder(stage, name, fingerprint)
+        self._set_aside(stage, name, fingerprint)
+        manifest = _manifest(partial, stage, key, summary)
+        write_synced(partial / MANIFEST, manifest.text())
+        sync_folders(partial)
+        self.remove(stage, name, fingerprint)
         partial.rename(target)
-        _sync(target.parent)
+        sync(target.parent)
+        self.tidy(stage, name, fingerprint)
         return _artifact(manifest, target)
 
     def remove(self, stage: str, name: str, fingerprint: str) -> None:
@@ -160,11 +177,31 @@ class Store:
         The manifest goes first: cut off half-way, what is left does not count as an artefact.
         """
         folder = self.folder(stage, name, fingerprint)
-        (folder / MANIFEST).unlink(missing_ok=True)
-        _remove(folder)
+        if folder.is_dir() and not folder.is_symlink():
+            remove(folder / MANIFEST)
+        remove(folder)
+
+    def tidy(self, stage: str, name: str, fingerprint: str) -> None:
+        """Remove what a finished artefact no longer needs: checkpoints and half attempts. Needs the lock."""
+        remove(self._aside(stage, name, fingerprint))
+        remove(self._partial(stage, name, fingerprint))
+
+    def _set_aside(self, stage: str, name: str, fingerprint: str) -> None:
+        """Keep the checkpoints until the artefact is published: a full disk must not cost a training."""
+        checkpoints = self._partial(stage, name, fingerprint) / CHECKPOINTS
+        if _there(checkpoints):
+            aside = self._aside(stage, name, fingerprint)
+            remove(aside)
+            checkpoints.rename(aside)
 
     def _partial(self, stage: str, name: str, fingerprint: str) -> Path:
-        return self.root / stage / f".{name}-{fingerprint[:_FOLDER_DIGITS]}.partial"
+        return self._hidden(stage, name, fingerprint, "partial")
+
+    def _aside(self, stage: str, name: str, fingerprint: str) -> Path:
+        return self._hidden(stage, name, fingerprint, CHECKPOINTS)
+
+    def _hidden(self, stage: str, name: str, fingerprint: str, kind: str) -> Path:
+        return self.root / stage / f".{name}-{fingerprint[:_FOLDER_DIGITS]}.{kind}"
 
 
 def verify(folder: Path, fingerprint: str | None = None) -> Artifact:
@@ -176,66 +213,80 @@ def verify(folder: Path, fingerprint: str | None = None) -> Artifact:
     manifest = _read_manifest(folder)
     if fingerprint is not None and manifest.fingerprint != fingerprint:
         raise _damaged(folder / MANIFEST, "its fingerprint is not the one asked for", manifest.stage)
-    if fingerprint_of(manifest.key) != manifest.fingerprint or _content(manifest.files) != manifest.content:
-        raise _damaged(folder / MANIFEST, "its digests do not match what it lists", manifest.stage)
-    present = {_relative(path, folder) for path in _files_of(folder)} - {MANIFEST}
+    present = {_relative(path, folder) for path in entries(folder)} - {MANIFEST}
     for name in sorted(present - manifest.files.keys()):
         raise _damaged(folder / name, "is not in the manifest", manifest.stage)
     for name, expected in sorted(manifest.files.items()):
         if name not in present:
             raise _damaged(folder / name, "is missing", manifest.stage)
-        if (folder / name).stat().st_size != expected.size or sha256_of(folder / name) != expected.sha256:
-            raise _damaged(folder / name, "was altered after it was written", manifest.stage)
+        if problem := _problem(folder / name, expected):
+            raise _damaged(folder / name, problem, manifest.stage)
     return _artifact(manifest, folder)
 
 
-def fingerprint_of(key: Mapping[str, Any]) -> str:
-    """Sha256 of a key: equal keys give equal fingerprints, whatever the order of their entries."""
-    return hashlib.sha256(canonical_json(key).encode()).hexdigest()
+def _manifest(folder: Path, stage: str, key: Mapping[str, Any], summary: Mapping[str, Any]) -> Manifest:
+    """Sync and record every file of a folder."""
+    files = {_relative(path, folder): _record(path, stage) for path in entries(folder)}
+    if not files:
+        raise DataError("wrote no file", stage=stage)
+    if MANIFEST in files:
+        raise DataError("wrote a file that is called as the manifest", stage=stage, where=MANIFEST)
+    return Manifest(
+        stage=stage,
+        fingerprint=fingerprint_of(key),
+        content=_content(files),
+        key=plain(key),
+        files=files,
+        summary=plain(summary),
+    ).sealed()
 
 
-def canonical_json(value: Any, indent: int | None = None) -> str:
-    """JSON with sorted keys and no NaN, so that equal values have equal text."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=indent, default=str)
+def _record(path: Path, stage: str) -> FileRecord:
+    if not stat.S_ISREG(path.lstat().st_mode):
+        raise DataError("wrote something that is not a plain file", stage=stage, where=path)
+    sync(path)
+    return FileRecord(size=path.stat().st_size, sha256=sha256_of(path))
 
 
-def sha256_of(path: Path) -> str:
-    """Sha256 of a file, read in blocks so that its size does not matter."""
-    digest = hashlib.sha256()
-    with path.open("rb") as handle:
-        while block := handle.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    if folder.is_symlink() or path.is_symlink():
+        raise _damaged(path, "is reached through a symbolic link")
+    try:
+        text = path.read_bytes()
+        manifest = Manifest.model_validate_json(text)
+    except ValueError as error:  # pydantic's errors are ValueErrors
+        raise _damaged(path, "is not a manifest") from error
+    except OSError as error:
+        if error.errno not in _BAD:
+            raise
+        raise _damaged(path, f"cannot be read ({error.strerror})") from error
+    if manifest != manifest.sealed() or manifest.text().encode() != text:
+        raise _damaged(path, "was altered after it was written", manifest.stage)
+    if fingerprint_of(manifest.key) != manifest.fingerprint or _content(manifest.files) != manifest.content:
+        raise _damaged(path, "its digests do not match what it lists", manifest.stage)
+    return manifest
 
 
-def write_synced(path: Path, text: str) -> None:
-    """Write text so that it is on the disk when this returns."""
-    with path.open("w", encoding="utf-8") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-
-
-def replace_atomically(path: Path, text: str) -> None:
-    """Replace a small file so that a reader sees the old text or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    write_synced(temporary, text)
-    temporary.replace(path)
-    _sync(path.parent)
+def _problem(path: Path, expected: FileRecord) -> str:
+    """What is wrong with a file, or nothing."""
+    try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode):
+            return "is not a plain file"
+        if status.st_size != expected.size or sha256_of(path) != expected.sha256:
+            return "was altered after it was written"
+    except OSError as error:
+        if error.errno not in _BAD:
+            raise
+        return f"cannot be read ({error.strerror})"
+    return ""
 
 
 def _artifact(manifest: Manifest, folder: Path) -> Artifact:
     return Artifact(
         stage=manifest.stage, fingerprint=manifest.fingerprint, content=manifest.content, path=folder
     )
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError, ValueError) as error:
-        raise _damaged(path, f"cannot be read ({type(error).__name__})") from error
 
 
 def _damaged(path: Path, problem: str, stage: str = "") -> ArtifactError:
@@ -246,36 +297,9 @@ def _content(files: Mapping[str, FileRecord]) -> str:
     return fingerprint_of({name: record.sha256 for name, record in files.items()})
 
 
-def _files_of(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if not path.is_dir())
-
-
 def _relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-def _record(path: Path) -> FileRecord:
-    _sync(path)
-    return FileRecord(size=path.stat().st_size, sha256=sha256_of(path))
-
-
-def _sync_folders(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        if path.is_dir():
-            _sync(path)
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _there(path: Path) -> bool:
+    return path.is_symlink() or path.exists()

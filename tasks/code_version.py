@@ -1,14 +1,16 @@
 """The version of a stage's code, read from the source: no number that somebody forgets to raise.
 
-A stage depends on its core module, on every project module that module imports (also inside functions) and on the
-libraries they use. Each module's digest is taken over its syntax tree without docstrings, so that a comment rebuilds
-nothing, while any change of logic rebuilds the stage and what follows it.
+A stage depends on its core module, on every project module that module imports (also inside functions) or
+names in a string (to run it in a child process), and on the libraries they use. Each module's digest is taken
+over its syntax tree without docstrings, so that a comment rebuilds nothing, while a change of logic rebuilds
+the stage and what follows it.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import re
 import sys
 from functools import cache
 from importlib.metadata import packages_distributions, version
@@ -19,10 +21,26 @@ PROJECT_PACKAGES = frozenset({"tasks", "models", "expectations"})
 # Modules that carry results about but cannot change their content.
 INFRASTRUCTURE = frozenset(
     f"tasks.{name}"
-    for name in ("artifacts", "code_version", "environment", "errors", "runs", "stage", "stages", "tracking")
+    for name in (
+        "artifacts",
+        "canonical",
+        "code_version",
+        "durable",
+        "environment",
+        "errors",
+        "locks",
+        "orchestration",
+        "reasons",
+        "runs",
+        "stage",
+        "stages",
+        "tracking",
+    )
 ) | {"tasks"}
 # Libraries that cannot change what a stage writes.
 INCIDENTAL_LIBRARIES = frozenset({"pydantic", "tqdm", "psutil"})
+_MODULE = re.compile(r"[a-z]+(\.\w+)+(:\w+)?")
+_NEIGHBOUR = re.compile(r"\w+\.py")
 
 
 def modules(core: str) -> dict[str, str]:
@@ -31,16 +49,20 @@ def modules(core: str) -> dict[str, str]:
 
 
 def libraries(core: str) -> dict[str, str]:
-    """Installed version of each third-party distribution that the core's modules import, by name."""
+    """Installed version of each third-party distribution that the core uses, by name, and of Python.
+
+    Python counts because its Unicode tables, which decide what a letter is, change with its minor version.
+    """
     imported = {name for module in _closure(core) for name in _imports(module)[1]}
     found = {dist for name in imported for dist in _distributions().get(name, ())}
-    return {dist: version(dist) for dist in sorted(found) if dist.lower() not in INCIDENTAL_LIBRARIES}
+    versions = {dist: version(dist) for dist in sorted(found) if dist.lower() not in INCIDENTAL_LIBRARIES}
+    return versions | {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
 
 
 @cache
 def _closure(core: str) -> frozenset[str]:
     seen: set[str] = set()
-    waiting = [core]
+    waiting = [core, *sorted(_existing(core))]
     while waiting:
         name = waiting.pop()
         if name in seen or name in INFRASTRUCTURE:
@@ -60,12 +82,14 @@ def _imports(module: str) -> tuple[frozenset[str], frozenset[str]]:
             top = name.partition(".")[0]
             if top in PROJECT_PACKAGES:
                 project.update(_existing(name))
-            elif top not in sys.stdlib_module_names:
+            elif top not in sys.stdlib_module_names and not isinstance(node, ast.Constant):
                 third_party.add(top)
     return frozenset(project), frozenset(third_party)
 
 
 def _imported_names(node: ast.AST, module: str) -> list[str]:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return _named_in(node.value, module)
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
@@ -78,8 +102,15 @@ def _imported_names(node: ast.AST, module: str) -> list[str]:
     return [f"{base}.{alias.name}" for alias in node.names]
 
 
+def _named_in(text: str, module: str) -> list[str]:
+    """The module that a string names, as ``tasks.cleaning.worker`` or as the file name of a neighbour."""
+    if _NEIGHBOUR.fullmatch(text):
+        return [f"{module.rpartition('.')[0]}.{text.removesuffix('.py')}"]
+    return [text.partition(":")[0]] if _MODULE.fullmatch(text) else []
+
+
 def _existing(name: str) -> set[str]:
-    """The modules that importing ``name`` loads: itself or the module it is an attribute of, and its packages."""
+    """The modules that importing ``name`` loads: it, or the module that has it, and its packages."""
     parts = name.split(".")
     prefixes = (".".join(parts[:end]) for end in range(1, len(parts) + 1))
     return {prefix for prefix in prefixes if _path(prefix).is_file()}
@@ -88,10 +119,9 @@ def _existing(name: str) -> set[str]:
 def _walk_runtime(tree: ast.AST) -> list[ast.AST]:
     """Every node but those under ``if TYPE_CHECKING``, which never run."""
     found = [tree]
-    for child in ast.iter_child_nodes(tree):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
-            continue
-        found.extend(_walk_runtime(child))
+    for node in found:
+        only_typing = isinstance(node, ast.If) and ast.unparse(node.test).split(".")[-1] == "TYPE_CHECKING"
+        found.extend(node.orelse if only_typing and isinstance(node, ast.If) else ast.iter_child_nodes(node))
     return found
 
 
@@ -106,7 +136,11 @@ def _digest(module: str) -> str:
 
 
 def _is_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
 
 
 def _tree(module: str) -> ast.Module:

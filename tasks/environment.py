@@ -1,8 +1,8 @@
 """The one place that sets the process environment, before any heavy library is imported.
 
-Telemetry of every embedded library off, listeners on loopback, no pickle, no model hub unless a source asks for
-it, and every store of Prefect, MLflow and Hugging Face inside the workspace. Imported first by ``flows`` and
-``tasks``, so that a deployed run, a test and the command line all start from the same ground.
+Telemetry of every embedded library off, listeners on loopback, no pickle, no model hub unless a source
+asks for it, and every store of Prefect, MLflow and Hugging Face inside the workspace. Imported first by
+``flows`` and ``tasks``, so that a deployed run, a test and the command line all start from the same ground.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ SAFE_DEFAULTS = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks,models",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    # Threads that wait for each other by spinning lose ten times their speed as soon as something else runs too.
+    "OMP_WAIT_POLICY": "PASSIVE",
     # cuBLAS is only deterministic with a fixed workspace; harmless where there is no GPU.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
@@ -43,7 +45,7 @@ SAFE_DEFAULTS = {
 
 def workspace() -> Path:
     """Absolute path of the workspace (``UNVEIL_HOME``, default ``.unveil`` in the current folder)."""
-    return Path(os.environ.get("UNVEIL_HOME", ".unveil")).expanduser().resolve()
+    return Path(os.environ.get("UNVEIL_HOME") or ".unveil").expanduser().resolve()
 
 
 def prepare() -> None:

@@ -1,6 +1,17 @@
-"""Errors a user can act on: one line that names the stage, the file and line, what is wrong and what to do."""
+"""Errors a user can act on: one line with the stage, the file and line, what is wrong and what to do."""
 
 from __future__ import annotations
+
+import errno
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+# Whoever reads a log or a ledger need not know the password in an address.
+_USERINFO = re.compile(r"(\b\w[\w+.-]{0,30}://)[^\s/?#'\"]*@")
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class UnveilError(Exception):
@@ -18,6 +29,10 @@ class UnveilError(Exception):
     def __init__(self, problem: str, *, stage: str = "", where: object = "", remedy: str = "") -> None:
         self.problem, self.stage, self.where, self.remedy = problem, stage, str(where), remedy
         super().__init__(problem, stage, str(where), remedy)
+
+    def __reduce__(self) -> tuple[Callable[..., UnveilError], tuple[object, ...]]:
+        """Pickle with its keyword arguments, so that a worker's error arrives as it was raised."""
+        return _rebuilt, (type(self), self.problem, self.stage, self.where, self.remedy)
 
     def __str__(self) -> str:
         prefix = ": ".join(part for part in (self.stage, self.where) if part)
@@ -50,6 +65,45 @@ class GateError(UnveilError):
 
 
 def one_line(text: str, limit: int = 2000) -> str:
-    """Make text from data safe for one line of a log or a terminal: control characters become visible escapes."""
-    visible = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+    """Make text from data safe for one line of a log or a terminal.
+
+    Control and direction characters become visible escapes; a password in an address is left out.
+    """
+    text = _USERINFO.sub(r"\1", text[: 4 * limit])
+    visible = "".join(c if c.isprintable() else _escape(c) for c in text[: limit + 1])
     return visible if len(visible) <= limit else visible[: limit - 1] + "…"
+
+
+def describe(error: BaseException) -> str:
+    """One line for any error, with its type where the text alone would not say what happened."""
+    if isinstance(error, UnveilError):
+        return str(error)
+    return one_line(f"{type(error).__name__}: {error}".rstrip(": "))
+
+
+def storage_error(error: OSError, stage: str, folder: Path) -> UnveilError | None:
+    """What a full, read-only or broken disk means to a user; None for any other error."""
+    where = error.filename or folder
+    if error.errno in _NO_ROOM:
+        remedy = f"free some space ({_free_megabytes(folder)} MB are free) and run again"
+    elif error.errno in _NOT_ALLOWED:
+        remedy = "give write permission or choose another workspace with UNVEIL_HOME"
+    elif error.errno == errno.EIO:
+        remedy = "check the disk, then run again"
+    else:
+        return None
+    return UnveilError(f"cannot be written ({error.strerror})", stage=stage, where=where, remedy=remedy)
+
+
+def _free_megabytes(folder: Path) -> int:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    return shutil.disk_usage(existing).free >> 20
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
+
+
+def _rebuilt(kind: type[UnveilError], problem: str, stage: str, where: str, remedy: str) -> UnveilError:
+    return kind(problem, stage=stage, where=where, remedy=remedy)

@@ -1,15 +1,13 @@
 """The run ledger: what one run did, stage by stage, in ``runs/<run-id>/run.json``.
 
-The ledger is the project's own memory, independent of Prefect and MLflow: it is written atomically after every stage,
-`runs/latest` points at the newest, and a run whose process vanished is found by the lock that died with it.
+The ledger is the project's own memory, independent of Prefect and MLflow: written atomically after every
+stage, with `runs/latest` pointing at the newest. A run whose process vanished is found by its lock.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
-import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,17 +16,20 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from tasks import locks
 from tasks.artifacts import Artifact, Store, replace_atomically
+from tasks.canonical import plain
 from tasks.environment import workspace
-from tasks.errors import UnveilError
+from tasks.errors import ConfigError, describe, storage_error
 from tasks.tracking import Tracker
 
 logger = logging.getLogger(__name__)
 
 LEDGER = "run.json"
 _LOCK = ".alive"
+_RECENT = 50
 
 
 class UntilReached(Exception):  # noqa: N818 - control flow, not an error
@@ -47,7 +48,7 @@ class Inspection:
 
 @dataclass
 class Run:
-    """One run of a flow: its ledger, its store, its tracker. With ``inspect`` set, stages only report their state."""
+    """One run of a flow: its ledger, store and tracker. With ``inspect``, stages only report their state."""
 
     home: Path
     flow: str
@@ -56,13 +57,13 @@ class Run:
     until: str | None = None
     prefect_flow_run_id: str | None = None
     inspect: bool = False
-    run_id: str = field(default_factory=lambda: f"{_now():%Y%m%d-%H%M%S}-{secrets.token_hex(3)}")
+    run_id: str = field(default_factory=lambda: _new_id())
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     inspections: list[Inspection] = field(default_factory=list)
     mlflow_run_id: str | None = None
     status: str = "running"
     error: str | None = None
-    started: str = field(default_factory=lambda: _now().isoformat(timespec="seconds"))
+    started: str = field(default_factory=lambda: _now())
     finished: str | None = None
 
     @cached_property
@@ -87,7 +88,7 @@ class Run:
 
     def save(self) -> None:
         """Write ``run.json`` atomically."""
-        replace_atomically(self.folder / LEDGER, json.dumps(self.as_dict(), indent=1, ensure_ascii=False))
+        _write(self.folder / LEDGER, self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
         """The ledger as it stands in ``run.json``."""
@@ -116,37 +117,42 @@ def current() -> Run | None:
 
 @contextmanager
 def running(
-    flow: str, config: dict[str, Any], *, preset: str = "", until: str | None = None, flow_run_id: str | None = None
+    flow: str,
+    config: dict[str, Any],
+    *,
+    preset: str = "",
+    until: str | None = None,
+    flow_run_id: str | None = None,
 ) -> Iterator[Run]:
-    """Open a run: reconcile vanished ones, start the parent MLflow run, keep the ledger, close both whatever happens."""
-    home = workspace()
-    reconcile(home)
-    run = Run(home, flow, preset, config, until=until, prefect_flow_run_id=flow_run_id)
-    run.folder.mkdir(parents=True)
-    with _alive(run.folder):
-        tags = {"unveil.run_id": run.run_id, "unveil.preset": preset, "prefect.flow_run_id": flow_run_id or ""}
-        run.mlflow_run_id = run.tracker.start(f"{flow} {preset}".strip(), tags=tags, params=config)
+    """Open a run: reconcile vanished ones, keep a ledger and a parent MLflow run, close both in any case."""
+    run = Run(workspace(), flow, preset, config, until=until, prefect_flow_run_id=flow_run_id)
+    _make_folder(run)
+    reconcile(run.home)
+    # The ledger comes first: a run that MLflow knows and the ledger does not could never be reconciled.
+    with locks.held(run.folder / _LOCK):
         run.save()
         _point_latest(run)
         token = _current.set(run)
         try:
+            run.mlflow_run_id = run.tracker.start(f"{flow} {preset}".strip(), tags=_tags(run), params=config)
+            run.save()
             yield run
             run.status = "completed"
         except UntilReached:
             run.status = "completed"
         except BaseException as error:
-            run.status, run.error = "failed", describe_error(error)
+            run.status, run.error = "failed", describe(error)
             raise
         finally:
             _current.reset(token)
-            run.finished = _now().isoformat(timespec="seconds")
-            run.tracker.finish(run.mlflow_run_id, run.status)
-            run.save()
+            _close(run)
 
 
 @contextmanager
-def inspecting(flow: str, config: dict[str, Any], *, preset: str = "", until: str | None = None) -> Iterator[Run]:
-    """Like ``running``, but stages only tell whether they are fresh: nothing is computed, tracked or written."""
+def inspecting(
+    flow: str, config: dict[str, Any], *, preset: str = "", until: str | None = None
+) -> Iterator[Run]:
+    """Like ``running``, but stages only tell whether they are fresh: nothing is computed or written."""
     run = Run(workspace(), flow, preset, config, until=until, inspect=True)
     token = _current.set(run)
     try:
@@ -161,21 +167,24 @@ def reconcile(home: Path) -> list[str]:
     """Mark runs whose process vanished as failed, in the ledger and in MLflow; returns their ids."""
     gone = []
     for ledger in sorted(home.glob(f"runs/*/{LEDGER}")):
-        if ledger.parent.is_symlink() or ledger.parent.name == "latest":
-            continue
         entry = read_ledger(ledger)
-        if entry.get("status") != "running" or _is_alive(ledger.parent):
+        # A lock that is taken belongs to a living run; `latest` is another name for one of the others.
+        if (
+            ledger.parent.is_symlink()
+            or entry.get("status") != "running"
+            or locks.is_held(ledger.parent / _LOCK)
+        ):
             continue
-        entry |= {"status": "failed", "error": "process vanished", "finished": _now().isoformat(timespec="seconds")}
-        Tracker(home).reconcile(str(entry["run_id"]))
-        replace_atomically(ledger, json.dumps(entry, indent=1, ensure_ascii=False))
-        logger.warning("run %s ended without a word; marked as failed", entry["run_id"])
-        gone.append(str(entry["run_id"]))
+        run_id = ledger.parent.name
+        Tracker(home).reconcile(run_id)
+        _write(ledger, entry | {"status": "failed", "error": "process vanished", "finished": _now()})
+        logger.warning("run %s ended without a word; marked as failed", run_id)
+        gone.append(run_id)
     return gone
 
 
 def read_ledger(path: Path) -> dict[str, Any]:
-    """Read a ``run.json``; one that cannot be read counts as empty, since it is rewritten atomically or not ours."""
+    """Read a ``run.json``; one that cannot be read counts as empty: it is written atomically or not ours."""
     try:
         entry = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -183,46 +192,71 @@ def read_ledger(path: Path) -> dict[str, Any]:
     return entry if isinstance(entry, dict) else {}
 
 
-def latest_ledger(home: Path) -> dict[str, Any]:
-    """The newest run's ledger, or an empty dictionary."""
-    return read_ledger(home / "runs" / "latest" / LEDGER)
-
-
-def describe_error(error: BaseException) -> str:
-    """One line for an error, with its type where the text alone would not say what happened."""
-    return str(error) if isinstance(error, UnveilError) else f"{type(error).__name__}: {error}".rstrip(": ")
+def former_fingerprint(run: Run, stage: str) -> str | None:
+    """What the newest of the recent runs before this one recorded as a stage's fingerprint."""
+    folders = [path for path in (run.home / "runs").glob("[!.]*") if path.name not in ("latest", run.run_id)]
+    # The ids begin with a time in whole seconds.
+    folders.sort(key=lambda path: (path.name[:15], path.stat().st_mtime_ns), reverse=True)
+    for folder in folders[:_RECENT]:
+        entry = read_ledger(folder / LEDGER).get("stages", {}).get(stage, {})
+        if entry.get("fingerprint"):
+            return str(entry["fingerprint"])
+    return None
 
 
 @contextmanager
-def _alive(folder: Path) -> Iterator[None]:
-    with (folder / _LOCK).open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+def attempting(what: str) -> Iterator[None]:
+    """Do something on the way out of a failure: if it fails too, say so, and let the first error through."""
+    try:
         yield
+    except Exception as error:
+        logger.warning("could not %s: %s", what, describe(error))
 
 
-def _is_alive(folder: Path) -> bool:
+def _make_folder(run: Run) -> None:
     try:
-        with (folder / _LOCK).open("r") as handle:
-            return not _try_lock(handle)
-    except FileNotFoundError:
-        return False
+        run.folder.mkdir(parents=True)
+    except OSError as error:
+        explained = storage_error(error, "", run.folder)
+        if explained is None:
+            problem = f"cannot be a workspace ({error.strerror})"
+            explained = ConfigError(problem, where=run.home, remedy="set UNVEIL_HOME to a folder")
+        raise explained from error
 
 
-def _try_lock(handle: IO[str]) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _close(run: Run) -> None:
+    """Write the last ledger and end the MLflow run; neither may hide what became of the run or undo it."""
+    run.finished = _now()
+    with attempting("write the ledger"):
+        run.save()
+    with attempting("end the MLflow run"):
+        run.tracker.finish(run.mlflow_run_id, run.status, {"unveil.error": run.error or ""})
+
+
+def _tags(run: Run) -> dict[str, str]:
+    flow_run_id = run.prefect_flow_run_id or ""
+    return {"unveil.run_id": run.run_id, "unveil.preset": run.preset, "prefect.flow_run_id": flow_run_id}
 
 
 def _point_latest(run: Run) -> None:
     link = run.folder.parent / "latest"
-    temporary = link.with_name(f".latest.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
+    temporary = link.with_name(f".latest.{run.run_id}")
     temporary.symlink_to(run.folder.name)
     temporary.replace(link)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
+def _write(path: Path, entry: dict[str, Any]) -> None:
+    # Lone surrogates, as in a file name that is not UTF-8, are written as escapes.
+    text = json.dumps(plain(entry), indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        replace_atomically(path, text.encode("utf-8", "backslashreplace").decode())
+    except OSError as error:
+        raise storage_error(error, "", path) or error from error
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _new_id() -> str:
+    return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"

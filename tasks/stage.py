@@ -1,29 +1,32 @@
-"""The one mechanism behind every stage: fingerprinted, locked, cached, verified, guarded by contracts, tracked.
+"""The one mechanism behind every stage: fingerprinted, locked, cached, verified, held to contracts, tracked.
 
-A stage is a core function ``(inputs, config, folder) -> summary`` plus what is declared about it in ``tasks/stages.py``.
-Calling it inside a flow runs it as a Prefect task; elsewhere it runs as it is. Correctness never leans on Prefect's
-cache, which neither checks that a cached file still exists nor survives a killed process.
+A stage is a core function ``(inputs, config, folder) -> summary`` plus what ``tasks/stages.py`` declares.
+Calling it inside a flow runs it as a Prefect task; elsewhere it runs as it is. Correctness never leans on
+Prefect's cache, which neither checks that a cached file still exists nor survives a killed process.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tasks import code_version, runs, tracking
-from tasks.artifacts import MANIFEST, Artifact, canonical_json, fingerprint_of
+from tasks import code_version, orchestration, reasons, runs, tracking
+from tasks.artifacts import Artifact, canonical_json, fingerprint_of
 from tasks.config import StageConfig, Summary
-from tasks.errors import ArtifactError, ConfigError, UnveilError, one_line
+from tasks.errors import ArtifactError, ConfigError, UnveilError, describe, one_line, storage_error
+from tasks.orchestration import Outcome
 
 logger = logging.getLogger(__name__)
 
 Key = dict[str, Any]
+Inputs = Mapping[str, Artifact]
 
 
 @dataclass(frozen=True)
@@ -34,8 +37,8 @@ class Stage:
         name: its name, in the ledger, in MLflow, in Prefect and in the store.
         core: ``module:function`` of the core function; imported only when there is work to do.
         contracts: which suite of ``expectations/`` guards which of the files it writes.
-        observe: ``module:function`` telling what the outcome depends on beyond configuration and inputs, such as
-            the digests of a user's files.
+        observe: ``module:function`` telling what the outcome depends on beyond configuration and inputs, such
+            as the digests of a user's files.
     """
 
     name: str
@@ -54,15 +57,18 @@ class Stage:
             raise ConfigError("was called outside a run", stage=self.name, remedy="use tasks.runs.running")
         if run.inspect:
             artifact = self._inspect(run, config, inputs)
-        elif _inside_flow():
-            artifact = _as_prefect_task(self, run, config, inputs)
+        elif orchestration.inside_flow():
+            about = f"MLflow run `{run.mlflow_run_id}`, unveil run `{run.run_id}`"
+            artifact = orchestration.as_task(
+                self.name, about, lambda links: self.ensure(run, config, inputs, links)
+            )
         else:
             artifact = self.ensure(run, config, inputs)[0]
         if run.until == self.name:
             raise runs.UntilReached(self.name)
         return artifact
 
-    def key(self, config: StageConfig, inputs: Mapping[str, Artifact]) -> Key:
+    def key(self, config: StageConfig, inputs: Inputs) -> Key:
         """Everything the outcome depends on: equal keys, equal artefacts."""
         module = self.core.partition(":")[0]
         return {
@@ -72,33 +78,25 @@ class Stage:
             "observed": _load(self.observe)(config) if self.observe else {},
             "code": code_version.modules(module),
             "libraries": code_version.libraries(module),
-            "contracts": {suite: _suite_digest(suite) for suite in self.contracts.values()},
+            "contracts": _contract_digests(self.contracts.values()),
         }
 
     def ensure(
-        self, run: runs.Run, config: StageConfig, inputs: Mapping[str, Artifact], links: Mapping[str, str] | None = None
-    ) -> tuple[Artifact, bool, str]:
+        self, run: runs.Run, config: StageConfig, inputs: Inputs, links: Mapping[str, str] | None = None
+    ) -> Outcome:
         """Find or compute the artefact, track it, and tell whether it was there and why if it was not."""
         started = time.monotonic()
-        name = run.preset or "custom"
         with self._tracked(run, config, inputs, links or {}) as mlflow_run_id:
             key = self.key(config, inputs)
-            fingerprint = fingerprint_of(key)
-            with run.store.locked(self.name, name, fingerprint):
-                artifact, why = self._find(run, name, key)
-                cached = artifact is not None
-                if artifact is None:
-                    logger.info("%s: computing, because %s", self.name, why)
-                    artifact = self._compute(run, name, key, config, inputs, mlflow_run_id)
+            artifact, why, cached = self._obtain(run, key, config, inputs, mlflow_run_id)
             seconds = round(time.monotonic() - started, 3)
-            run.tracker.log_summary(mlflow_run_id, artifact.summary())
-            run.tracker.log_metrics(mlflow_run_id, 0, {"stage_seconds": seconds})
-            run.tracker.set_tags(mlflow_run_id, _tags(artifact, cached, why))
+            numbers = artifact.summary() | {"stage_seconds": seconds}
+            run.tracker.log_summary(mlflow_run_id, numbers, _tags(artifact, cached, why))
             run.tracker.log_files(mlflow_run_id, artifact)
             run.record(
                 self.name,
                 artifact=str(artifact.path),
-                fingerprint=fingerprint,
+                fingerprint=artifact.fingerprint,
                 cached=cached,
                 why=why,
                 seconds=seconds,
@@ -107,59 +105,56 @@ class Stage:
         logger.info("%s: %s in %.1f s", self.name, "unchanged" if cached else "done", seconds)
         return artifact, cached, why
 
+    def _obtain(
+        self, run: runs.Run, key: Key, config: StageConfig, inputs: Inputs, mlflow_run_id: str
+    ) -> tuple[Artifact, str, bool]:
+        """The artefact, why it had to be computed, and whether it had not. One process per key at a time."""
+        name, fingerprint = _name(run), fingerprint_of(key)
+        try:
+            with run.store.locked(self.name, name, fingerprint):
+                artifact, why = self._find(run, name, key)
+                if artifact is not None:
+                    run.store.tidy(self.name, name, fingerprint)
+                    return artifact, why, True
+                logger.info("%s: computing, because %s", self.name, one_line(why))
+                return self._compute(run, name, key, config, inputs, mlflow_run_id), why, False
+        except OSError as error:
+            explained = storage_error(error, self.name, run.store.root)
+            if explained is None:
+                raise
+            raise explained from error
+
     def _find(self, run: runs.Run, name: str, key: Key) -> tuple[Artifact | None, str]:
-        """The valid artefact for this key, or the reason why there is none. A damaged one is removed, loudly."""
+        """The valid artefact for this key, or why there is none. A damaged one is removed, loudly."""
         fingerprint = fingerprint_of(key)
         try:
             artifact = run.store.find(self.name, name, fingerprint)
         except ArtifactError as error:
-            if run.inspect:
-                return None, f"damaged: {error.where} {error.problem}"
-            logger.warning("%s", error)
-            run.store.remove(self.name, name, fingerprint)
+            if not run.inspect:
+                logger.warning("%s", error)
+                run.store.remove(self.name, name, fingerprint)
             return None, f"damaged: {error.where} {error.problem}"
         if artifact is not None:
             return artifact, "unchanged"
-        return None, self._why(run, name, key)
-
-    def _why(self, run: runs.Run, name: str, key: Key) -> str:
-        """Which parts of the key differ from the newest artefact of the same name."""
-        known = runs.latest_ledger(run.home).get("stages", {}).get(self.name, {}).get("fingerprint")
-        if known == fingerprint_of(key):
-            return "its artefact is gone"
-        folders = (run.store.root / self.name).glob(f"{name}-*/{MANIFEST}")
-        newest = max(folders, key=lambda path: path.stat().st_mtime, default=None)
-        if newest is None:
-            return "never built"
-        try:
-            former = Artifact(stage=self.name, fingerprint="", content="", path=newest.parent).manifest().key
-        except ArtifactError:
-            return "the former artefact cannot be read"
-        return "; ".join(_differences(former, key)) or "never built"
+        return None, reasons.why(run.store, self.name, name, key, runs.former_fingerprint(run, self.name))
 
     def _compute(
-        self,
-        run: runs.Run,
-        name: str,
-        key: Key,
-        config: StageConfig,
-        inputs: Mapping[str, Artifact],
-        mlflow_run_id: str,
+        self, run: runs.Run, name: str, key: Key, config: StageConfig, inputs: Inputs, mlflow_run_id: str
     ) -> Artifact:
         """Run the core function in a hidden folder, hold the result against its contracts, publish it."""
-        fingerprint = fingerprint_of(key)
-        folder = run.store.begin(self.name, name, fingerprint)
+        folder = run.store.begin(self.name, name, fingerprint_of(key))
         try:
             with tracking.streaming(run.tracker, mlflow_run_id):
                 summary: Summary = _load(self.core)(inputs, config, folder)
             verdicts = self._honour_contracts(run, folder, mlflow_run_id)
             return run.store.commit(self.name, name, key, summary.model_dump(mode="json") | verdicts)
         except BaseException:
-            run.store.abandon(self.name, name, fingerprint)
+            with runs.attempting("remove what the failed attempt wrote"):
+                run.store.abandon(self.name, name, fingerprint_of(key))
             raise
 
     def _honour_contracts(self, run: runs.Run, folder: Path, mlflow_run_id: str) -> dict[str, Any]:
-        """Check every guarded file; the verdicts are kept beside the data, and a critical failure stops the stage."""
+        """Check every guarded file; verdicts are kept with the data, a critical failure stops the stage."""
         if not self.contracts:
             return {}
         from tasks import validation
@@ -175,43 +170,56 @@ class Stage:
             passed[suite] = {"expectations": len(result.results), "rows": result.rows}
         return {"contracts": passed}
 
-    def _inspect(self, run: runs.Run, config: StageConfig, inputs: Mapping[str, Artifact]) -> Artifact:
-        """Report the stage's state; a stage whose input would rebuild cannot be looked up, so it would rebuild too."""
+    def _inspect(self, run: runs.Run, config: StageConfig, inputs: Inputs) -> Artifact:
+        """Report the stage's state; one whose input would rebuild would rebuild too."""
         stale = [name for name, artifact in inputs.items() if not artifact.content]
         artifact, why = None, f"input {', '.join(stale)} would rebuild"
         if not stale:
-            artifact, why = self._find(run, run.preset or "custom", self.key(config, inputs))
+            artifact, why = self._find(run, _name(run), self.key(config, inputs))
         run.inspections.append(runs.Inspection(self.name, artifact is not None, why, artifact))
         return artifact or Artifact(stage=self.name, fingerprint="", content="", path=Path())
 
     @contextmanager
     def _tracked(
-        self, run: runs.Run, config: StageConfig, inputs: Mapping[str, Artifact], links: Mapping[str, str]
+        self, run: runs.Run, config: StageConfig, inputs: Inputs, links: Mapping[str, str]
     ) -> Iterator[str]:
         """One child MLflow run around the stage, ended as what became of it."""
         started = time.monotonic()
         tags = {"unveil.run_id": run.run_id, "unveil.stage": self.name, **links}
+        tags["prefect.flow_run_id"] = run.prefect_flow_run_id or ""
         params = config.model_dump(mode="json")
         run_id = run.tracker.start(self.name, parent=run.mlflow_run_id, tags=tags, params=params)
         try:
             run.tracker.log_inputs(run_id, inputs, self.name)
             yield run_id
         except BaseException as error:
-            killed = not isinstance(error, Exception)
-            run.tracker.set_tags(run_id, {"unveil.error": one_line(runs.describe_error(error), 500)})
-            run.tracker.finish(run_id, "killed" if killed else "failed")
-            seconds = round(time.monotonic() - started, 3)
+            if isinstance(error, UnveilError):
+                error.stage = error.stage or self.name
+            self._record_failure(run, run_id, error, time.monotonic() - started)
+            raise
+        run.tracker.finish(run_id, "completed")
+
+    def _record_failure(self, run: runs.Run, run_id: str, error: BaseException, seconds: float) -> None:
+        """Note a failure in MLflow and in the ledger; a failure to do so must not hide the error itself."""
+        reason = describe(error)
+        with runs.attempting("tell MLflow about the failure"):
+            status = "failed" if isinstance(error, Exception) else "killed"
+            run.tracker.finish(run_id, status, {"unveil.error": reason})
+        with runs.attempting("write the ledger"):
             run.record(
                 self.name,
                 artifact=None,
                 fingerprint=None,
                 cached=False,
-                why=runs.describe_error(error),
-                seconds=seconds,
+                why=reason,
+                seconds=round(seconds, 3),
                 mlflow_run_id=run_id,
             )
-            raise
-        run.tracker.finish(run_id, "completed")
+
+
+def _name(run: runs.Run) -> str:
+    """The artefact's name: the preset, fit for a folder name."""
+    return re.sub(r"[^\w-]", "_", run.preset) or "custom"
 
 
 def _tags(artifact: Artifact, cached: bool, why: str) -> dict[str, str]:
@@ -224,83 +232,16 @@ def _tags(artifact: Artifact, cached: bool, why: str) -> dict[str, str]:
     }
 
 
-def _differences(former: Mapping[str, Any], key: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Readable differences between two keys, such as ``config.vocab_size 4096 -> 8192``."""
-    found = []
-    for name in sorted(former.keys() | key.keys()):
-        old, new = former.get(name), key.get(name)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += _differences(old, new, f"{prefix}{name}.")
-        elif old != new and prefix in ("inputs.", "observed.", "code.", "contracts."):
-            found.append(f"{prefix}{name} changed")
-        elif old != new:
-            found.append(f"{prefix}{name} {_short(old)} -> {_short(new)}")
-    return found
-
-
-def _short(value: Any) -> str:
-    text = canonical_json(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _load(reference: str) -> Callable[..., Any]:
     module, _, function = reference.partition(":")
     loaded: Callable[..., Any] = getattr(import_module(module), function)
     return loaded
 
 
-def _suite_digest(suite: str) -> str:
-    from tasks import validation
+def _contract_digests(suites: Collection[str]) -> dict[str, str]:
+    """Digest of each suite, and of the custom classes that a suite may use."""
+    if not suites:
+        return {}
+    from tasks.suites import digest
 
-    return validation.digest(suite)
-
-
-def _inside_flow() -> bool:
-    from prefect.context import FlowRunContext
-
-    return FlowRunContext.get() is not None
-
-
-def _as_prefect_task(
-    stage: Stage, run: runs.Run, config: StageConfig, inputs: Mapping[str, Artifact]
-) -> Artifact:
-    """Run a stage as a Prefect task in this thread (Lightning handles signals only in the main one)."""
-    from prefect import task
-    from prefect.artifacts import create_markdown_artifact
-    from prefect.cache_policies import NO_CACHE
-    from prefect.context import TaskRunContext
-    from prefect.states import Completed, State
-
-    @task(name=stage.name, task_run_name=stage.name, cache_policy=NO_CACHE, persist_result=False)
-    def perform() -> State[Artifact]:
-        context = TaskRunContext.get()
-        links = {"prefect.task_run_id": str(context.task_run.id)} if context else {}
-        links["prefect.flow_run_id"] = run.prefect_flow_run_id or ""
-        artifact, cached, why = stage.ensure(run, config, inputs, links)
-        if not cached:
-            create_markdown_artifact(key=stage.name, markdown=_markdown(run, stage, artifact, why))
-        return Completed(name="Cached" if cached else "Completed", message=one_line(why, 500), data=artifact)
-
-    result: Artifact = perform()
-    return result
-
-
-def _markdown(run: runs.Run, stage: Stage, artifact: Artifact, why: str) -> str:
-    from tasks.tracking import flatten
-
-    rows = [f"| {name} | {value} |" for name, value in flatten(artifact.summary()) if isinstance(value, int | float)]
-    entry = [
-        f"# {stage.name}",
-        f"MLflow run `{run.mlflow_run_id}`, unveil run `{run.run_id}`, computed because {_escaped(why)}.",
-        "| metric | value |\n| --- | --- |",
-    ]
-    return "\n\n".join(entry[:2]) + "\n\n" + "\n".join([entry[2], *rows])
-
-
-def _escaped(text: str) -> str:
-    import html
-
-    return html.escape(one_line(text, 300)).replace("|", "\\|")
-
-
-__all__ = ["Stage", "UnveilError"]
+    return {suite: digest(suite) for suite in suites} | code_version.modules("expectations")

@@ -28,7 +28,13 @@ _PROVENANCE = [
 ]
 # `format` says how `text` is to be read: "text", "html" or "wikitext"; cleaning extracts the last two.
 RAW_DOCUMENTS = pa.schema(
-    [("id", pa.string()), ("text", pa.string()), ("format", pa.string()), ("domain", pa.string()), *_PROVENANCE]
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("format", pa.string()),
+        ("domain", pa.string()),
+        *_PROVENANCE,
+    ]
 )
 # `split` is "train", "validation" or "test"; `bytes` counts the UTF-8 bytes of `text`.
 CLEAN_DOCUMENTS = pa.schema(
@@ -99,16 +105,20 @@ def write(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> i
     """Write rows to a parquet file and return how many there were.
 
     A row must have exactly the schema's keys: a missing or surplus one is a programming error and raises
-    ``KeyError``, because Arrow would silently write nulls.
+    ``KeyError``, because Arrow would silently write nulls. So is a fraction in a column of integers
+    (``TypeError``), which Arrow would silently cut off.
     """
-    count = 0
+    count, names = 0, set(schema.names)
+    integers = [field.name for field in schema if pa.types.is_integer(field.type)]
     path.parent.mkdir(parents=True, exist_ok=True)
     options = {"compression": "zstd", "write_page_checksum": True, "store_schema": True}
     with pq.ParquetWriter(path, schema, **options) as writer:
         for batch in _batches(rows, ROW_GROUP_ROWS):
             for row in batch:
-                if row.keys() != set(schema.names):
+                if row.keys() != names:
                     raise KeyError(f"{path.name}: row keys {sorted(row)} are not {sorted(schema.names)}")
+                if any(isinstance(row[name], float) for name in integers):
+                    raise TypeError(f"{path.name}: a fraction in one of the integer columns {integers}")
             writer.write_table(pa.Table.from_pylist([dict(row) for row in batch], schema=schema))
             count += len(batch)
     return count

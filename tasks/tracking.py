@@ -1,36 +1,51 @@
 """Everything that goes to MLflow, and the only module that knows it.
 
-Runs are addressed by id through the client, never through MLflow's thread-local active run. The store is migrated once
-under a lock (four processes starting on a fresh SQLite file: three fail), and artefacts have an absolute location
-(they would otherwise follow the current folder of whoever writes first).
+Runs are addressed by id through the client, never through MLflow's thread-local active run. The store is
+migrated once under a lock (four processes starting on a fresh SQLite file: three fail), and artefacts have an
+absolute location (they would otherwise follow the current folder of whoever writes first).
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import math
 import os
+import posixpath
+import random
 import re
 import sqlite3
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from tasks import locks
 from tasks.artifacts import Artifact
+from tasks.canonical import canonical_json
 
 if TYPE_CHECKING:
+    from mlflow.entities import Metric
     from mlflow.tracking import MlflowClient
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 EXPERIMENT = "unveil"
 _STATUS = {"completed": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
-_BATCH = 500
+# MLflow's limits for one batch.
+_METRICS, _PARAMS, _TAGS = 1000, 100, 100
+_FLUSH_AT = 500
 _FLUSH_SECONDS = 2.0
+# A store that stays away must not fill the memory of a long training.
+_MOST_WAITING = 200_000
+_PATIENCE_SECONDS = 60.0
+_LONGEST = 500
 _VIEWABLE = {".md", ".html", ".json", ".png", ".txt"}
 _VIEWABLE_BYTES = 4 << 20
 _prepared: set[str] = set()
@@ -55,34 +70,38 @@ class Tracker:
         self, name: str, *, parent: str | None = None, tags: Mapping[str, str], params: Mapping[str, Any]
     ) -> str:
         """Start a run (a child when ``parent`` is given) with its configuration as params; returns its id."""
-        own = {"mlflow.runName": name, **{key: value for key, value in tags.items() if value}}
-        if parent:
-            own["mlflow.parentRunId"] = parent
-        run_id = str(self._client.create_run(self._experiment, tags=own).info.run_id)
+        own = {"mlflow.runName": name} | ({"mlflow.parentRunId": parent} if parent else {})
+        own |= {_name(key): value[:_LONGEST] for key, value in tags.items() if value}
+        created = _patiently(self._client.create_run, self._experiment, tags=own)
+        run_id = str(created.info.run_id)
         self._log_params(run_id, params)
-        self._client.log_dict(run_id, dict(params), "config.json")
+        self.log_text(run_id, canonical_json(params, indent=1), "config.json")
         return run_id
 
-    def log_summary(self, run_id: str, summary: Mapping[str, Any]) -> None:
+    def log_summary(self, run_id: str, summary: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         """Log every number of a stage's summary as a metric and every word as a tag."""
         flat = dict(flatten(summary))
-        numbers = {key: float(value) for key, value in flat.items() if isinstance(value, int | float)}
-        self.log_metrics(run_id, 0, numbers)
-        for key, value in flat.items():
-            if isinstance(value, str):
-                self._client.set_tag(run_id, _name(key), value[:500])
+        words = {key: value for key, value in flat.items() if isinstance(value, str)}
+        numbers = {key: value for key, value in flat.items() if isinstance(value, int | float)}
+        self.log_metrics(run_id, 0, numbers, words | dict(tags))
 
-    def log_metrics(self, run_id: str, step: int, values: Mapping[str, float]) -> None:
-        """Log finite numbers of one step; a non-finite one becomes a tag, since SQLite would store NaN as 0."""
-        from mlflow.entities import Metric
+    def log_metrics(
+        self, run_id: str, step: int, values: Mapping[str, float], tags: Mapping[str, str] | None = None
+    ) -> None:
+        """Log the numbers of one step, and tags with them in the same batch."""
+        metrics, non_finite = _metrics(step, values)
+        self.log_batch(run_id, metrics, non_finite | dict(tags or {}))
 
-        now = int(time.time() * 1000)
-        finite = {key: value for key, value in values.items() if math.isfinite(value)}
-        for key in values.keys() - finite.keys():
-            self._client.set_tag(run_id, f"non_finite.{_name(key)}", f"step {step}: {values[key]}")
-        metrics = [Metric(_name(key), value, now, step) for key, value in finite.items()]
-        for start in range(0, len(metrics), _BATCH):
-            self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
+    def log_batch(self, run_id: str, metrics: list[Metric], tags: Mapping[str, str]) -> None:
+        """Log metrics and tags in as few transactions as MLflow's limits allow."""
+        from mlflow.entities import RunTag
+
+        named = [RunTag(_name(key), value[:_LONGEST]) for key, value in tags.items()]
+        # MLflow takes 1000 entities of all kinds at once; tags come before the metrics they stand for.
+        for batch in _batches(named, _TAGS):
+            _patiently(self._client.log_batch, run_id, tags=batch)
+        for batch in _batches(metrics, _METRICS):
+            _patiently(self._client.log_batch, run_id, metrics=batch)
 
     def log_inputs(self, run_id: str, inputs: Mapping[str, Artifact], context: str) -> None:
         """Log each input artefact as an MLflow dataset whose digest is the artefact's content hash."""
@@ -90,13 +109,18 @@ class Tracker:
 
         datasets = [
             DatasetInput(
-                Dataset(name, artifact.content[:36], "local", _json({"uri": artifact.path.as_posix()})),
-                [InputTag("mlflow.data.context", context)],
+                Dataset(
+                    _name(name),
+                    artifact.content[:36],
+                    "local",
+                    canonical_json({"uri": artifact.path.as_posix()}),
+                ),
+                [InputTag("mlflow.data.context", context[:_LONGEST])],
             )
             for name, artifact in inputs.items()
         ]
         if datasets:
-            self._client.log_inputs(run_id, datasets=datasets)
+            _patiently(self._client.log_inputs, run_id, datasets=datasets)
 
     def log_files(self, run_id: str, artifact: Artifact) -> None:
         """Log what a person would look at (pictures, pages, small JSON) and the manifest, not the data."""
@@ -106,34 +130,36 @@ class Tracker:
                 self._client.log_artifact(run_id, str(path), None if folder == "." else folder)
 
     def log_text(self, run_id: str, text: str, name: str) -> None:
-        """Log one text file."""
-        self._client.log_text(run_id, text, name)
+        """Log one text file, by way of the workspace: MLflow's own helper fails where $TMPDIR is full."""
+        with tempfile.TemporaryDirectory(dir=self.home, prefix=".mlflow-") as folder:
+            path = Path(folder) / posixpath.basename(name)
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
+            self._client.log_artifact(run_id, str(path), posixpath.dirname(name) or None)
 
-    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Set several tags of a run."""
-        for key, value in tags.items():
-            self._client.set_tag(run_id, key, value)
-
-    def finish(self, run_id: str | None, status: str) -> None:
-        """End a run as completed, failed or killed."""
+    def finish(self, run_id: str | None, status: str, tags: Mapping[str, str] | None = None) -> None:
+        """End a run as completed, failed or killed, with tags that say why."""
         if run_id is not None:
-            self._client.set_terminated(run_id, _STATUS[status])
+            self.log_batch(run_id, [], {key: value for key, value in (tags or {}).items() if value})
+            _patiently(self._client.set_terminated, run_id, _STATUS[status])
 
     def reconcile(self, unveil_run_id: str) -> None:
         """End every run that a vanished process left RUNNING as FAILED."""
         query = f"tags.`unveil.run_id` = '{_name(unveil_run_id)}' and attributes.status = 'RUNNING'"
-        for run in self._client.search_runs([self._experiment], query, max_results=1000):
-            self._client.set_tag(run.info.run_id, "unveil.reconciled", "process vanished")
-            self._client.set_terminated(run.info.run_id, "FAILED")
+        for run in _patiently(self._client.search_runs, [self._experiment], query, max_results=1000):
+            self.finish(run.info.run_id, "failed", {"unveil.error": "process vanished"})
 
     @cached_property
     def _client(self) -> MlflowClient:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         logging.getLogger("alembic").setLevel(logging.WARNING)
+        # It prints a traceback each time the database is busy, although the call is tried again.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         from mlflow.tracking import MlflowClient
 
         self.home.mkdir(parents=True, exist_ok=True)
-        with self._locked():
+        with locks.held(self.home / ".mlflow.lock"):
+            if self.uri.startswith("sqlite:///"):
+                _patiently(_use_write_ahead_log, self.uri)
             client = MlflowClient(self.uri)
             self._prepare(client)
         return client
@@ -143,54 +169,67 @@ class Tracker:
         return str(self._client.get_experiment_by_name(EXPERIMENT).experiment_id)
 
     def _prepare(self, client: MlflowClient) -> None:
-        """Create and migrate the store, switch SQLite to write-ahead logging, create the experiment; once."""
+        """Create or restore the experiment, with artefacts at an absolute location; once per process."""
         if self.uri in _prepared:
             return
-        if client.get_experiment_by_name(EXPERIMENT) is None:
+        experiment = _patiently(client.get_experiment_by_name, EXPERIMENT)
+        if experiment is None:
             local = self.uri.startswith("sqlite")
             location = (self.home / "mlartifacts").as_uri() if local else None
-            client.create_experiment(EXPERIMENT, artifact_location=location)
-        if self.uri.startswith("sqlite:///"):
-            with sqlite3.connect(self.uri.removeprefix("sqlite:///")) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
+            _patiently(client.create_experiment, EXPERIMENT, artifact_location=location)
+        elif experiment.lifecycle_stage == "deleted":
+            client.restore_experiment(experiment.experiment_id)
         _prepared.add(self.uri)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self.home / ".mlflow.lock").open("a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield
 
     def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        flat = [Param(_name(key), str(value)[:500]) for key, value in flatten(params) if value is not None]
-        for start in range(0, len(flat), 100):
-            self._client.log_batch(run_id, params=flat[start : start + 100])
+        # Two keys may become one name; MLflow refuses a second value for it.
+        flat = {_name(key): str(value)[:_LONGEST] for key, value in flatten(params) if value is not None}
+        for batch in _batches([Param(key, value) for key, value in flat.items()], _PARAMS):
+            _patiently(self._client.log_batch, run_id, params=batch)
 
 
 class MetricStream:
-    """Step-by-step metrics of one run, buffered so that a training step never waits for the database."""
+    """Step-by-step metrics of one run, buffered so that a training step never waits for the database.
+
+    A store that cannot be reached does not end a training: what it did not take waits for the next attempt.
+    """
 
     def __init__(self, tracker: Tracker, run_id: str) -> None:
         self._tracker, self._run_id = tracker, run_id
-        self._waiting: list[Any] = []
+        self._metrics: list[Metric] = []
+        self._tags: dict[str, str] = {}
+        self._told: set[str] = set()
         self._flushed = time.monotonic()
+        self._pause = _FLUSH_SECONDS
 
     def __call__(self, step: int, values: Mapping[str, float]) -> None:
         """Take the metrics of one step."""
-        from mlflow.entities import Metric
-
-        now = int(time.time() * 1000)
-        self._waiting += [Metric(_name(k), v, now, step) for k, v in values.items() if math.isfinite(v)]
-        if len(self._waiting) >= _BATCH or time.monotonic() - self._flushed > _FLUSH_SECONDS:
+        metrics, non_finite = _metrics(step, values)
+        self._metrics += metrics
+        # The first step at which a number went wrong is the one to know.
+        self._tags |= {name: what for name, what in non_finite.items() if name not in self._told}
+        self._told |= non_finite.keys()
+        waited = time.monotonic() - self._flushed
+        if waited > self._pause or (len(self._metrics) >= _FLUSH_AT and self._pause == _FLUSH_SECONDS):
             self.flush()
 
     def flush(self) -> None:
         """Write what is waiting."""
-        while self._waiting:
-            batch, self._waiting = self._waiting[: 2 * _BATCH], self._waiting[2 * _BATCH :]
-            self._tracker._client.log_batch(self._run_id, metrics=batch)
+        try:
+            self._tracker.log_batch(self._run_id, self._metrics, self._tags)
+            self._metrics, self._tags, self._pause = [], {}, _FLUSH_SECONDS
+        except Exception as error:
+            self._pause = min(2 * self._pause, _PATIENCE_SECONDS)
+            lost = max(len(self._metrics) - _MOST_WAITING, 0)
+            del self._metrics[:lost]
+            logger.warning(
+                "MLflow took no metrics (%s); %d wait, %d are lost",
+                type(error).__name__,
+                len(self._metrics),
+                lost,
+            )
         self._flushed = time.monotonic()
 
 
@@ -206,7 +245,7 @@ def log_step(step: int, values: Mapping[str, float]) -> None:
 
 @contextmanager
 def streaming(tracker: Tracker, run_id: str) -> Iterator[None]:
-    """Send ``log_step`` to a run while the block lasts; what is buffered is written even if the block fails."""
+    """Send ``log_step`` to a run while the block lasts; what is buffered is written even if it fails."""
     stream = MetricStream(tracker, run_id)
     token = _stream.set(stream)
     try:
@@ -217,6 +256,7 @@ def streaming(tracker: Tracker, run_id: str) -> Iterator[None]:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings, and of lists of them, under dotted names."""
     for key, value in values.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -228,19 +268,64 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield name, value
 
 
+def _metrics(step: int, values: Mapping[str, float]) -> tuple[list[Metric], dict[str, str]]:
+    """Finite numbers as metrics; others as tags: SQLite would store NaN as 0 and infinity as 1.8e308."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    numbers = {_name(key): _float(value) for key, value in values.items()}
+    metrics = [Metric(key, value, now, step) for key, value in numbers.items() if math.isfinite(value)]
+    tags = {
+        f"non_finite.{k}": f"step {step}: {value}" for k, value in numbers.items() if not math.isfinite(value)
+    }
+    return metrics, tags
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _batches(items: list[T], size: int) -> Iterator[list[T]]:
+    waiting = iter(items)
+    while batch := list(islice(waiting, size)):
+        yield batch
+
+
+def _patiently(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    """Call MLflow, again while SQLite is busy: a reader that turns writer is refused without any wait.
+
+    A refused transaction is rolled back whole, and MLflow takes the same metric twice only once.
+    """
+    deadline, pause = time.monotonic() + _PATIENCE_SECONDS, 0.02
+    while True:
+        try:
+            return call(*args, **kwargs)
+        except Exception as error:
+            if "database is locked" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(pause * random.uniform(0.5, 1.5))
+        pause = min(2 * pause, 1.0)
+
+
+def _use_write_ahead_log(uri: str) -> None:
+    """The file remembers it; writers no longer block readers, and creating the tables takes half as long."""
+    with closing(sqlite3.connect(uri.removeprefix("sqlite:///").partition("?")[0])) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+
+
 def _name(text: str) -> str:
-    """A name MLflow takes: letters, digits and ``_-. /``."""
-    return re.sub(r"[^\w\-./ ]", "_", text)[:250]
+    """A name MLflow takes: letters, digits and ``_-. /``, and no path that leads elsewhere."""
+    name = re.sub(r"[^\w\-./ ]", "_", text)[:250] or "_"
+    plain = posixpath.normpath(name) == name and not name.startswith((".", "/"))
+    return name if plain else name.replace("/", "_").replace("..", "_").lstrip(".") or "_"
 
 
 def _without_credentials(uri: str) -> str:
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
+    """An address fit to be shown: a password may hold any character, so all before the last ``@`` goes."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator or scheme.startswith(("sqlite", "file")):
         return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _json(value: Any) -> str:
-    from tasks.artifacts import canonical_json
-
-    return canonical_json(value)
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

@@ -30,6 +30,7 @@ CURVES = pa.schema(
         ("gradient_norm", pa.float64()),
         ("validation_loss", pa.float64()),
         ("validation_bits_per_byte", pa.float64()),
+        ("validation_masked_loss", pa.float64()),
     ]
 )
 _HISTORY = "metrics.jsonl"
@@ -159,6 +160,7 @@ def _curve_row(step: int, values: Mapping[str, float]) -> dict[str, Any]:
         "gradient_norm": values.get("gradient_norm"),
         "validation_loss": values.get("validation/loss"),
         "validation_bits_per_byte": values.get("validation/bits_per_byte"),
+        "validation_masked_loss": values.get("validation/masked_loss"),
     }
 
 

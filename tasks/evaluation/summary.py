@@ -1,0 +1,92 @@
+"""The main numbers of an evaluation, as MLflow and the manifest show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tasks.config import Summary
+from tasks.evaluation.comparison import BITS_PER_BYTE, DIFFERENCE, MASKED_LOSS
+from tasks.evaluation.records import ALL_DOMAINS, Record, rounded, rounded_or_none
+from tasks.evaluation.samples import REPETITION
+from tasks.evaluation.subject import Subject
+
+
+class Bounds(Summary):
+    """A 95 % interval, which one document alone does not have."""
+
+    low: float | None
+    high: float | None
+
+
+class Estimate(Bounds):
+    """A number and its 95 % interval."""
+
+    value: float
+
+
+class EvaluationSummary(Summary):
+    """The main numbers. ``difference`` is the model less each baseline: below zero, the model is better.
+
+    ``bits_per_byte`` and its companions are empty for a model trained on masked words alone, ``masked_loss``
+    (nats per hidden word) for one trained on the next word alone.
+    """
+
+    objective: str
+    documents: int
+    tokens: int
+    bytes: int
+    context_length: int
+    stride: int
+    ngram_train_tokens: int
+    bits_per_byte: dict[str, float]
+    interval: dict[str, Bounds]
+    difference: dict[str, Estimate]
+    by_domain: dict[str, dict[str, float]]
+    masked_loss: dict[str, Estimate]
+    repetition: dict[str, float]
+    parameters: int
+    training_tokens: int
+    training_flops: float
+
+
+def summarise(subject: Subject, records: Iterable[Record]) -> EvaluationSummary:
+    """Pick the main numbers out of the records."""
+    records = list(records)
+    overall = [record for record in records if record.domain == ALL_DOMAINS]
+    single = {record.metric: record.value for record in overall if record.suite in ("test_set", "cost")}
+    difference = f"{BITS_PER_BYTE}_{DIFFERENCE}"
+    return EvaluationSummary(
+        objective=subject.objective,
+        documents=int(single["documents"]),
+        tokens=int(single["tokens"]),
+        bytes=int(single["bytes"]),
+        context_length=subject.context_length,
+        stride=subject.stride,
+        ngram_train_tokens=len(subject.training),
+        bits_per_byte={r.model: rounded(r.value) for r in overall if r.metric == BITS_PER_BYTE},
+        interval={r.model: _bounds(r) for r in overall if r.metric == BITS_PER_BYTE},
+        difference={r.baseline: _estimate(r) for r in overall if r.metric == difference},
+        by_domain=_by_domain(records),
+        masked_loss={r.model: _estimate(r) for r in overall if r.metric == MASKED_LOSS},
+        repetition={r.condition or r.model: rounded(r.value) for r in overall if r.metric == REPETITION},
+        parameters=int(single["parameters"]),
+        training_tokens=int(single["training_tokens"]),
+        training_flops=single["training_flops"],
+    )
+
+
+def _by_domain(records: Iterable[Record]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for record in records:
+        if record.metric in (BITS_PER_BYTE, MASKED_LOSS) and record.domain != ALL_DOMAINS:
+            name = record.model if record.metric == BITS_PER_BYTE else f"{MASKED_LOSS}_{record.model}"
+            found.setdefault(record.domain, {})[name] = rounded(record.value)
+    return found
+
+
+def _bounds(record: Record) -> Bounds:
+    return Bounds(low=rounded_or_none(record.low), high=rounded_or_none(record.high))
+
+
+def _estimate(record: Record) -> Estimate:
+    return Estimate(value=rounded(record.value), **_bounds(record).model_dump())

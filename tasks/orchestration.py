@@ -1,0 +1,63 @@
+"""A stage as Prefect sees it: one task run in this thread, completed or cached, with a page about it."""
+
+from __future__ import annotations
+
+import html
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tasks.artifacts import Artifact
+from tasks.errors import one_line
+from tasks.tracking import flatten
+
+# What a stage's work hands over: the artefact, whether it was there already, and why it was not.
+Outcome = tuple[Artifact, bool, str]
+
+
+def inside_flow() -> bool:
+    """Whether a Prefect flow is running here; a process without Prefect need not load it to know."""
+    if "prefect" not in sys.modules:
+        return False
+    from prefect.context import FlowRunContext
+
+    return FlowRunContext.get() is not None
+
+
+def as_task(stage: str, about: str, work: Callable[[Mapping[str, str]], Outcome]) -> Artifact:
+    """Run a stage's work as a Prefect task, in this thread: Lightning handles signals only in the main one.
+
+    Args:
+        stage: name of the task.
+        about: the runs it belongs to, for the page that Prefect shows about it.
+        work: takes the tags that link the MLflow run with Prefect's.
+    """
+    from prefect import task
+    from prefect.artifacts import create_markdown_artifact
+    from prefect.cache_policies import NO_CACHE
+    from prefect.context import TaskRunContext
+    from prefect.states import Completed, State
+
+    @task(name=stage, task_run_name=stage, cache_policy=NO_CACHE, persist_result=False)
+    def perform() -> State[Artifact]:
+        context = TaskRunContext.get()
+        links = {"prefect.task_run_id": str(context.task_run.id)} if context else {}
+        artifact, cached, why = work(links)
+        if not cached:
+            create_markdown_artifact(key=stage, markdown=_page(stage, about, artifact, why))
+        return Completed(name="Cached" if cached else "Completed", message=one_line(why, 500), data=artifact)
+
+    # A call without `return_state` hands the state itself back, because the task returns one.
+    artifact: Artifact = perform(return_state=True).result()
+    return artifact
+
+
+def _page(stage: str, about: str, artifact: Artifact, why: str) -> str:
+    numbers = [(name, value) for name, value in flatten(artifact.summary()) if isinstance(value, int | float)]
+    rows = [f"| {_escaped(name)} | {value} |" for name, value in numbers]
+    table = "\n".join(["| metric | value |", "| --- | --- |", *rows])
+    return f"# {stage}\n\n{about}, computed because {_escaped(why)}.\n\n{table}\n"
+
+
+def _escaped(text: Any) -> str:
+    return html.escape(one_line(str(text), 300)).replace("|", "\\|")

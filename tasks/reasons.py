@@ -1,0 +1,63 @@
+"""Why a stage has to be computed: which part of its key differs from that of the artefact before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tasks.artifacts import MANIFEST, Artifact, Store
+from tasks.canonical import canonical_json, fingerprint_of
+from tasks.errors import ArtifactError
+
+# Parts that hold digests: the new value tells a reader nothing.
+_DIGESTS = ("inputs.", "observed.", "code.", "contracts.")
+_LONGEST = 60
+
+
+def why(store: Store, stage: str, name: str, key: Mapping[str, Any], former: str | None) -> str:
+    """Which parts of the key differ from the newest artefact of the same name.
+
+    Args:
+        store: where the artefacts are.
+        stage: the stage's name.
+        name: the artefact's name, without its fingerprint.
+        key: the key that has no artefact.
+        former: fingerprint that the run before recorded for this stage.
+    """
+    if former == fingerprint_of(key):
+        return "its artefact is gone"
+    folders = [path.parent for path in (store.root / stage).glob("[!.]*/" + MANIFEST)]
+    folders = [folder for folder in folders if folder.name.rpartition("-")[0] == name]
+    newest = max(folders, key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns, default=None)
+    if newest is None:
+        return "never built"
+    try:
+        known = Artifact(stage=stage, fingerprint="", content="", path=newest).manifest().key
+    except ArtifactError:
+        return "the former artefact cannot be read"
+    return "; ".join(differences(known, key)) or "never built"
+
+
+def differences(former: Mapping[str, Any], key: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Readable differences between two keys, such as ``config.vocab_size 4096 -> 8192``."""
+    found = []
+    for name in sorted(former.keys() | key.keys()):
+        old, new = former.get(name), key.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, f"{prefix}{name}.")
+        elif canonical_json(old) != canonical_json(new):
+            known = name in former and name in key
+            change = (
+                f"{_short(old)} -> {_short(new)}"
+                if known
+                else "is new"
+                if name in key
+                else "is no longer part"
+            )
+            found.append(f"{prefix}{name} {'changed' if known and prefix.startswith(_DIGESTS) else change}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = canonical_json(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -1,0 +1,87 @@
+"""What the report reads: the summaries and small files of the artefacts, nothing computed anew."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tasks import tables
+from tasks.artifacts import Artifact
+from tasks.errors import ArtifactError
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Evidence:
+    """The artefacts of a run, with what several sections need of them read once."""
+
+    artifacts: Mapping[str, Artifact]
+
+    def summary(self, stage: str) -> dict[str, Any]:
+        """What a stage told about its work."""
+        return self.artifacts[stage].summary()
+
+    def json(self, stage: str, name: str) -> Any:
+        """One JSON file of an artefact.
+
+        Raises:
+            ArtifactError: it is missing or not JSON.
+        """
+        path = self.artifacts[stage].file(name)
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ArtifactError(f"cannot be read as JSON ({error})", stage="reporting", where=path) from error
+
+    def optional(self, stage: str, name: str) -> Path | None:
+        """A file that older artefacts may lack."""
+        path = self.artifacts[stage].path / name
+        return path if path.is_file() else None
+
+    @cached_property
+    def records(self) -> list[Row]:
+        """Every number of the evaluation."""
+        rows: list[Row] = tables.read_arrow(self.artifacts["evaluation"].file("records.parquet")).to_pylist()
+        return rows
+
+    @cached_property
+    def objective(self) -> str:
+        """What the model was trained to do: causal, masked or hybrid."""
+        return str(self.summary("evaluation")["objective"])
+
+    @cached_property
+    def origins(self) -> list[Row]:
+        """Domain, source and licence, with documents read and kept and bytes kept; most bytes first."""
+        keys = ["domain", "source", "licence"]
+        raw = tables.read_arrow(self.artifacts["ingestion"].file("documents.parquet"), keys)
+        kept = tables.read_arrow(self.artifacts["cleaning"].file("documents.parquet"), [*keys, "bytes"])
+        read = Counter(tuple(row.values()) for row in raw.to_pylist())
+        documents: Counter[tuple[str, ...]] = Counter()
+        sizes: Counter[tuple[str, ...]] = Counter()
+        for row in kept.to_pylist():
+            place = tuple(row[key] for key in keys)
+            documents[place] += 1
+            sizes[place] += row["bytes"]
+        return [
+            {
+                **dict(zip(keys, place, strict=True)),
+                "read": count,
+                "kept": documents[place],
+                "bytes": sizes[place],
+            }
+            for place, count in sorted(read.items(), key=lambda item: (-sizes[item[0]], item[0]))
+        ]
+
+    def find(self, metric: str, **wanted: str) -> list[Row]:
+        """Records of one metric whose other columns have the wanted values."""
+        return [
+            row
+            for row in self.records
+            if row["metric"] == metric and all(row[name] == value for name, value in wanted.items())
+        ]
