@@ -19,7 +19,15 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks import locks
 from tasks.canonical import canonical_json, fingerprint_of, plain
-from tasks.durable import entries, remove, replace_atomically, sha256_of, sync, sync_folders, write_synced
+from tasks.durable import (
+    entries,
+    remove,
+    sha256_of,
+    sync,
+    sync_folders,
+    there,
+    write_synced,
+)
 from tasks.errors import ArtifactError, DataError
 
 __all__ = [
@@ -30,7 +38,6 @@ __all__ = [
     "Store",
     "canonical_json",
     "fingerprint_of",
-    "replace_atomically",
     "sha256_of",
     "verify",
     "write_synced",
@@ -124,7 +131,7 @@ class Store:
             ArtifactError: a file of it is missing, truncated, altered or surplus; the message names it.
         """
         folder = self.folder(stage, name, fingerprint)
-        if not _there(folder / MANIFEST):
+        if not there(folder / MANIFEST):
             return None
         return verify(folder, fingerprint)
 
@@ -189,7 +196,7 @@ class Store:
     def _set_aside(self, stage: str, name: str, fingerprint: str) -> None:
         """Keep the checkpoints until the artefact is published: a full disk must not cost a training."""
         checkpoints = self._partial(stage, name, fingerprint) / CHECKPOINTS
-        if _there(checkpoints):
+        if there(checkpoints):
             aside = self._aside(stage, name, fingerprint)
             remove(aside)
             checkpoints.rename(aside)
@@ -299,7 +306,3 @@ def _content(files: Mapping[str, FileRecord]) -> str:
 
 def _relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
-
-
-def _there(path: Path) -> bool:
-    return path.is_symlink() or path.exists()

@@ -29,6 +29,7 @@ INFRASTRUCTURE = frozenset(
         "environment",
         "errors",
         "locks",
+        "naming",
         "orchestration",
         "reasons",
         "runs",

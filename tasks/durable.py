@@ -64,6 +64,11 @@ def entries(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def there(path: Path) -> bool:
+    """Whether anything has this name, be it a link that leads nowhere."""
+    return path.is_symlink() or path.exists()
+
+
 def remove(path: Path) -> None:
     """Remove a file, a link (never what it points at) or a whole folder, if it is there."""
     if path.is_dir() and not path.is_symlink():

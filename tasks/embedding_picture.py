@@ -168,7 +168,7 @@ def _render(
         0.03, 0.955, "Words of the corpus, by the company they keep", size=18, weight="bold", color="#222222"
     )
     subtitle = (
-        f"{len(words)} frequent words of {vocabulary:,}; near means used alike (t-SNE of skip-gram vectors). "
+        f"{len(words)} frequent words of {vocabulary:,}; near means used alike (flattened skip-gram). "
         "Colour: the domain that uses a word at least twice as often as any other."
     )
     figure.text(0.03, 0.928, subtitle, size=10.5, color="#555555")

@@ -31,12 +31,12 @@ SAFE_DEFAULTS = {
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
     "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
-    # The temporary server of a run without PREFECT_API_URL; 20 s, the default, is too short on a busy laptop.
+    # The temporary server of a run without PREFECT_API_URL; the default of 20 s is short on a busy laptop.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks,models",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    # Threads that wait for each other by spinning lose ten times their speed as soon as something else runs too.
+    # Threads that spin while they wait lose ten times their speed as soon as something else runs too.
     "OMP_WAIT_POLICY": "PASSIVE",
     # cuBLAS is only deterministic with a fixed workspace; harmless where there is no GPU.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",

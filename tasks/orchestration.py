@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.artifacts import Artifact
 from tasks.errors import one_line
-from tasks.tracking import flatten
+from tasks.naming import flatten
 
 # What a stage's work hands over: the artefact, whether it was there already, and why it was not.
 Outcome = tuple[Artifact, bool, str]

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks import locks
-from tasks.artifacts import Artifact, Store, replace_atomically
+from tasks.artifacts import Artifact, Store
 from tasks.canonical import plain
+from tasks.durable import replace_atomically
 from tasks.environment import workspace
 from tasks.errors import ConfigError, describe, storage_error
 from tasks.tracking import Tracker

@@ -32,19 +32,22 @@ class TokenizationConfig(StageConfig):
     """How the vocabulary is learnt."""
 
     vocab_size: int = Field(
-        8192,
+        default=8192,
         ge=SMALLEST_VOCABULARY,
         le=1 << 18,
         description="Most entries of the vocabulary: special tokens, the 256 bytes, then learnt merges.",
     )
     min_frequency: int = Field(
-        2, ge=1, description="How often a pair must occur in the training split to be merged."
+        default=2, ge=1, description="How often a pair must occur in the training split to be merged."
     )
     max_token_bytes: int = Field(
-        32, ge=2, le=256, description="Longest token; keeps rulers and boilerplate out of the vocabulary."
+        default=32,
+        ge=2,
+        le=256,
+        description="Longest token; keeps rulers and boilerplate out of the vocabulary.",
     )
     verify_every: int = Field(
-        10, ge=1, description="One document in so many is decoded again and compared with its text."
+        default=10, ge=1, description="One document in so many is decoded again and compared with its text."
     )
 
 

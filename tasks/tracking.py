@@ -12,7 +12,6 @@ import math
 import os
 import posixpath
 import random
-import re
 import sqlite3
 import tempfile
 import time
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from tasks import locks
 from tasks.artifacts import Artifact
 from tasks.canonical import canonical_json
+from tasks.naming import flatten, safe_name, without_credentials
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -64,14 +64,14 @@ class Tracker:
 
     def describe(self) -> dict[str, Any]:
         """Store and experiment, fit to be shown: credentials in the address are left out."""
-        return {"tracking_uri": _without_credentials(self.uri), "experiment": EXPERIMENT}
+        return {"tracking_uri": without_credentials(self.uri), "experiment": EXPERIMENT}
 
     def start(
         self, name: str, *, parent: str | None = None, tags: Mapping[str, str], params: Mapping[str, Any]
     ) -> str:
         """Start a run (a child when ``parent`` is given) with its configuration as params; returns its id."""
         own = {"mlflow.runName": name} | ({"mlflow.parentRunId": parent} if parent else {})
-        own |= {_name(key): value[:_LONGEST] for key, value in tags.items() if value}
+        own |= {safe_name(key): value[:_LONGEST] for key, value in tags.items() if value}
         created = _patiently(self._client.create_run, self._experiment, tags=own)
         run_id = str(created.info.run_id)
         self._log_params(run_id, params)
@@ -96,7 +96,7 @@ class Tracker:
         """Log metrics and tags in as few transactions as MLflow's limits allow."""
         from mlflow.entities import RunTag
 
-        named = [RunTag(_name(key), value[:_LONGEST]) for key, value in tags.items()]
+        named = [RunTag(safe_name(key), value[:_LONGEST]) for key, value in tags.items()]
         # MLflow takes 1000 entities of all kinds at once; tags come before the metrics they stand for.
         for batch in _batches(named, _TAGS):
             _patiently(self._client.log_batch, run_id, tags=batch)
@@ -110,7 +110,7 @@ class Tracker:
         datasets = [
             DatasetInput(
                 Dataset(
-                    _name(name),
+                    safe_name(name),
                     artifact.content[:36],
                     "local",
                     canonical_json({"uri": artifact.path.as_posix()}),
@@ -144,7 +144,7 @@ class Tracker:
 
     def reconcile(self, unveil_run_id: str) -> None:
         """End every run that a vanished process left RUNNING as FAILED."""
-        query = f"tags.`unveil.run_id` = '{_name(unveil_run_id)}' and attributes.status = 'RUNNING'"
+        query = f"tags.`unveil.run_id` = '{safe_name(unveil_run_id)}' and attributes.status = 'RUNNING'"
         for run in _patiently(self._client.search_runs, [self._experiment], query, max_results=1000):
             self.finish(run.info.run_id, "failed", {"unveil.error": "process vanished"})
 
@@ -185,7 +185,7 @@ class Tracker:
         from mlflow.entities import Param
 
         # Two keys may become one name; MLflow refuses a second value for it.
-        flat = {_name(key): str(value)[:_LONGEST] for key, value in flatten(params) if value is not None}
+        flat = {safe_name(key): str(value)[:_LONGEST] for key, value in flatten(params) if value is not None}
         for batch in _batches([Param(key, value) for key, value in flat.items()], _PARAMS):
             _patiently(self._client.log_batch, run_id, params=batch)
 
@@ -255,25 +255,12 @@ def streaming(tracker: Tracker, run_id: str) -> Iterator[None]:
         stream.flush()
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested mappings, and of lists of them, under dotted names."""
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{name}.")
-        elif isinstance(value, list | tuple) and any(isinstance(item, Mapping) for item in value):
-            for index, item in enumerate(value):
-                yield from flatten(item if isinstance(item, Mapping) else {"value": item}, f"{name}.{index}.")
-        else:
-            yield name, value
-
-
 def _metrics(step: int, values: Mapping[str, float]) -> tuple[list[Metric], dict[str, str]]:
     """Finite numbers as metrics; others as tags: SQLite would store NaN as 0 and infinity as 1.8e308."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    numbers = {_name(key): _float(value) for key, value in values.items()}
+    numbers = {safe_name(key): _float(value) for key, value in values.items()}
     metrics = [Metric(key, value, now, step) for key, value in numbers.items() if math.isfinite(value)]
     tags = {
         f"non_finite.{k}": f"step {step}: {value}" for k, value in numbers.items() if not math.isfinite(value)
@@ -314,18 +301,3 @@ def _use_write_ahead_log(uri: str) -> None:
     """The file remembers it; writers no longer block readers, and creating the tables takes half as long."""
     with closing(sqlite3.connect(uri.removeprefix("sqlite:///").partition("?")[0])) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
-
-
-def _name(text: str) -> str:
-    """A name MLflow takes: letters, digits and ``_-. /``, and no path that leads elsewhere."""
-    name = re.sub(r"[^\w\-./ ]", "_", text)[:250] or "_"
-    plain = posixpath.normpath(name) == name and not name.startswith((".", "/"))
-    return name if plain else name.replace("/", "_").replace("..", "_").lstrip(".") or "_"
-
-
-def _without_credentials(uri: str) -> str:
-    """An address fit to be shown: a password may hold any character, so all before the last ``@`` goes."""
-    scheme, separator, rest = uri.partition("://")
-    if not separator or scheme.startswith(("sqlite", "file")):
-        return uri
-    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

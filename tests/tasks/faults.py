@@ -2,7 +2,7 @@
 
 An audit hook sees every file operation of the interpreter before it happens. Killing, or failing, at the k-th
 one for k = 1, 2, ... until a run goes through undisturbed covers the gap between every two steps without a
-single switch in the code under test. Each attempt is a fork of this process; the survivor is this process itself.
+single switch in the code under test. Each attempt is a fork of this process.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,11 +160,11 @@ def fail_syncs(home: Path) -> list[dict[str, Any]]:
         def attempt(step: int = step) -> None:
             left = [step]
 
-            def fsync(descriptor: int) -> None:
+            def fsync(fd: Any) -> None:
                 left[0] -= 1
                 if left[0] == 0:
                     raise OSError(errno.EIO, "Input/output error")
-                real(descriptor)
+                real(fd)
 
             os.fsync = fsync
             build(home, "work")
@@ -193,12 +194,16 @@ def limit_sizes(home: Path) -> list[dict[str, Any]]:
     return found
 
 
+def noted(log: Path, folder: Path) -> None:
+    toy.note(log, "computed")
+
+
 def race(home: Path, trials: int) -> list[dict[str, Any]]:
     """Two processes on one key, started at almost the same moment."""
     chance, found = random.Random(0), []
     for trial in range(trials):
         log = home / f"computed-{trial}"
-        toy.hook[:] = [lambda folder, log=log: toy.note(log, "computed")]
+        toy.hook[:] = [partial(noted, log)]
         pids = []
         for delay in (0.0, chance.uniform(0.0, 0.03)):
             pids.append(os.fork())
@@ -258,17 +263,16 @@ def take_over(home: Path, trials: int) -> list[dict[str, Any]]:
 def main() -> None:
     what, home = sys.argv[1], Path(sys.argv[2])
     if what != "sync":
-        os.fsync = lambda descriptor: None  # a killed process loses nothing that it handed to the kernel
+        os.fsync = lambda fd: None  # a killed process loses nothing that it handed to the kernel
     build(home / "warm", "work")  # what the code version reads is read once, not once in each fork
     if what == "kill":
         outcome = sweep(home, sys.argv[3], sys.argv[4] == "damaged", kill_me)
     elif what == "fail":
         outcome = sweep(home, sys.argv[3], sys.argv[4] == "damaged", fail(getattr(errno, sys.argv[5])))
     else:
-        numbers = [int(text) for text in sys.argv[3:]]
-        outcome = {"sync": fail_syncs, "size": limit_sizes, "race": race, "takeover": take_over}[what](
-            home, *numbers
-        )
+        sweeps: dict[str, Callable[..., list[dict[str, Any]]]]
+        sweeps = {"sync": fail_syncs, "size": limit_sizes, "race": race, "takeover": take_over}
+        outcome = sweeps[what](home, *[int(text) for text in sys.argv[3:]])
     sys.stdout.write(json.dumps(outcome))
 
 

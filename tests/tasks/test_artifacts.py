@@ -344,6 +344,30 @@ def test_every_file_operation_that_fails_is_an_error_and_leaves_no_half_artefact
             assert attempt["state"] == "valid", attempt
 
 
+def test_all_is_on_the_disk_before_the_rename_and_the_rename_is_too(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a power cut may lose: nothing of an artefact that has its name."""
+    events: list[object] = []
+    real_sync, real_rename = os.fsync, Path.rename
+
+    def fsync(descriptor: int) -> None:
+        events.append(os.fstat(descriptor).st_ino)
+        real_sync(descriptor)
+
+    def rename(self: Path, target: Path) -> Path:
+        events.append("rename")
+        return real_rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", rename)
+    folder = publish(store).path
+    before, after = events[: events.index("rename")], events[events.index("rename") :]
+    for path in (folder, *folder.rglob("*")):
+        assert path.stat().st_ino in before, path
+    assert folder.parent.stat().st_ino in after
+
+
 @pytest.mark.parametrize("sweep", ["sync", "size"])
 def test_a_write_that_does_not_reach_the_disk_is_an_error(root: Path, tmp_path: Path, sweep: str) -> None:
     """The k-th fsync fails, for every k; no file may grow beyond n bytes, for several n."""

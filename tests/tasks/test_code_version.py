@@ -179,7 +179,7 @@ def test_libraries_are_found_by_the_name_they_are_installed_under(write: Write) 
     )
     write(
         "tasks/other.py",
-        "import yaml\nimport tqdm\nimport pydantic\ntry:\n    import no_such_library\nexcept ImportError: pass\n",
+        "import yaml\nimport tqdm\nimport pydantic\ntry:\n    import not_there\nexcept ImportError: pass\n",
     )
     found = code_version.libraries("tasks.core")
     python = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import math
 import os
@@ -231,15 +232,18 @@ def test_spearman_is_the_rank_correlation_of_the_pairs_found() -> None:
 
 
 def test_a_correlation_over_few_or_equal_pairs_is_none() -> None:
-    units, places = np.eye(30), {f"w{i}": i for i in range(30)}
-    few = [(f"w{i}", f"w{i + 1}", float(i)) for i in range(9)]
-    assert word_similarity(few, places, units).spearman is None
+    places = {f"w{i}": i for i in range(30)}
+    units = normalised(np.random.default_rng(2).normal(size=(30, 4)).astype(np.float32))
+    pairs = [(f"w{i}", f"w{i + 1}", float(i)) for i in range(10)]
+    assert word_similarity(pairs[:9], places, units).spearman is None
+    assert word_similarity(pairs, places, units).spearman is not None
+    units = np.eye(30)
     equal = [(f"w{i}", f"w{i + 1}", float(i)) for i in range(20)]  # every cosine is 0
     assert word_similarity(equal, places, units).spearman is None
 
 
 def test_missing_ratings_are_none_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedding_scores.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert rated_pairs("simlex999.txt") == []
     score = word_similarity([], {}, np.zeros((0, 2)))
     assert (score.spearman, score.pairs, score.coverage) == (None, 0, 0.0)

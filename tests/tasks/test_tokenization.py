@@ -28,25 +28,8 @@ from tasks.tokenization import SPLITS, TokenizationConfig, tokenize
 from tasks.vocabulary import SPECIAL_TOKENS, load_tokenizer, train_tokenizer
 
 CONFIG = TokenizationConfig(vocab_size=400, verify_every=1)
-WORDS = [
-    "the",
-    "ship",
-    "sailed",
-    "over",
-    "a",
-    "calm",
-    "sea",
-    "while",
-    "1234",
-    "gulls",
-    "circled",
-    "and",
-    "cried",
-    "above",
-    "its",
-    "white",
-    "sails",
-]
+SENTENCE = "the ship sailed over a calm sea while 1234 gulls circled and cried above its white sails"
+WORDS = SENTENCE.split()
 
 
 def story(seed: int, words: int = 40) -> str:

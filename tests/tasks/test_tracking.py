@@ -23,7 +23,8 @@ from mlflow.tracking import MlflowClient
 
 from tasks import tracking
 from tasks.artifacts import Artifact
-from tasks.tracking import Tracker, flatten, log_step, streaming
+from tasks.naming import flatten, safe_name
+from tasks.tracking import Tracker, log_step, streaming
 
 
 @pytest.fixture
@@ -184,10 +185,10 @@ def test_hostile_names_do_no_harm(tracker: Tracker) -> None:
 def test_every_name_becomes_one_that_mlflow_takes(text: str) -> None:
     from mlflow.utils.validation import _validate_metric_name, _validate_param_name, _validate_tag_name
 
-    name = tracking._name(text)
+    name = safe_name(text)
     for validate in (_validate_metric_name, _validate_param_name, _validate_tag_name):
         validate(name)
-    assert tracking._name(name) == name
+    assert safe_name(name) == name
 
 
 def test_vanished_runs_end_failed_and_no_others(tracker: Tracker) -> None:
