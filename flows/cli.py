@@ -102,19 +102,27 @@ def _described(options: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     settings = configuration.read(Path(options.config)) if options.config else {}
     if options.preset and "extends" in settings and settings["extends"] != options.preset:
         raise ConfigError(
-            f"the file extends {settings['extends']!r}", where=f"--preset {options.preset}", remedy="name only one"
+            f"the file extends {settings['extends']!r}",
+            where=f"--preset {options.preset}",
+            remedy="name only one",
         )
     settings = configuration.override(settings, options.set)
     return str(settings.get("extends") or options.preset or "demo"), settings
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="unveil", description="From text to a language model that can be accounted for.")
+    parser = argparse.ArgumentParser(
+        prog="unveil", description="From text to a language model that can be accounted for."
+    )
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--debug", action="store_true", help="show tracebacks and the libraries' own messages")
+    common.add_argument(
+        "--debug", action="store_true", help="show tracebacks and the libraries' own messages"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    def command(
+        name: str, function: Callable[[argparse.Namespace], int], text: str
+    ) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=text, description=text, parents=[common])
         added.set_defaults(command=function)
         return added
@@ -135,18 +143,26 @@ def _parser() -> argparse.ArgumentParser:
 def _add_description(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", help="smoke, demo (the default), small or base")
     parser.add_argument("--config", metavar="FILE", help="a YAML file that starts from a preset")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="change one setting")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="change one setting"
+    )
     parser.add_argument("--until", metavar="STAGE", help="the last stage to run")
 
 
 def _add_generation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", help="the text to continue")
     parser.add_argument("--model", metavar="FOLDER", help="a model folder; default: the newest run's")
-    parser.add_argument("--show-steps", action="store_true", help="tokens, candidates and probabilities of each step")
+    parser.add_argument(
+        "--show-steps", action="store_true", help="tokens, candidates and probabilities of each step"
+    )
     parser.add_argument("--max-new-tokens", type=int, default=100, help="default 100")
-    parser.add_argument("--temperature", type=float, default=0.8, help="0 always takes the likeliest; default 0.8")
+    parser.add_argument(
+        "--temperature", type=float, default=0.8, help="0 always takes the likeliest; default 0.8"
+    )
     parser.add_argument("--top-k", type=int, default=0, help="keep the k likeliest tokens; 0 keeps all")
-    parser.add_argument("--top-p", type=float, default=0.95, help="keep the likeliest tokens up to this mass; default 0.95")
+    parser.add_argument(
+        "--top-p", type=float, default=0.95, help="keep the likeliest tokens up to this mass; default 0.95"
+    )
     parser.add_argument("--seed", type=int, default=0, help="the same seed writes the same text; default 0")
     parser.add_argument("--stop", action="append", default=[], help="end before this text; may be repeated")
 

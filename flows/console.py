@@ -53,7 +53,9 @@ def show_status(found: Iterable[Inspection], preset: str, config: dict[str, Any]
         return
     for item in found:
         mark = "fresh  " if item.fresh else "rebuild"
-        sys.stdout.write(f"{item.stage:<14} {mark}  {'' if item.fresh else one_line(item.why, 200)}".rstrip() + "\n")
+        sys.stdout.write(
+            f"{item.stage:<14} {mark}  {'' if item.fresh else one_line(item.why, 200)}".rstrip() + "\n"
+        )
 
 
 def say_where(ledger: dict[str, Any], home: Path) -> None:
@@ -65,9 +67,13 @@ def say_where(ledger: dict[str, Any], home: Path) -> None:
     if "reporting" in stages:
         lines.append(f"  report    {_near(stages['reporting']['artifact'])}/report.md")
     mlflow = ledger["mlflow"]
-    lines.append(f"  MLflow    {mlflow['tracking_uri']}, experiment {mlflow['experiment']}, run {mlflow['parent_run_id']}")
+    lines.append(
+        f"  MLflow    {mlflow['tracking_uri']}, experiment {mlflow['experiment']}, run {mlflow['parent_run_id']}"
+    )
     flow_run = ledger["prefect"]["flow_run_id"]
-    lines.append(f"  Prefect   {os.environ.get('PREFECT_API_URL', _near(home / 'prefect'))}, flow run {flow_run}")
+    lines.append(
+        f"  Prefect   {os.environ.get('PREFECT_API_URL', _near(home / 'prefect'))}, flow run {flow_run}"
+    )
     command = _near(Path(sys.argv[0]))
     lines += [
         "Try next:",

@@ -140,7 +140,9 @@ def named(name: str) -> RunConfig:
     try:
         preset = _PRESETS[name]
     except KeyError as error:
-        raise ConfigError(f"unknown preset {name!r}", where="preset", remedy=f"one of {', '.join(NAMES)}") from error
+        raise ConfigError(
+            f"unknown preset {name!r}", where="preset", remedy=f"one of {', '.join(NAMES)}"
+        ) from error
     return preset()
 
 

@@ -53,7 +53,9 @@ def configuration(
     settings = dict(settings or {})
     preset = str(settings.get("extends", preset))
     if until is not None and until not in stages.NAMES:
-        raise ConfigError(f"unknown stage {until!r}", where="until", remedy=f"one of {', '.join(stages.NAMES)}")
+        raise ConfigError(
+            f"unknown stage {until!r}", where="until", remedy=f"one of {', '.join(stages.NAMES)}"
+        )
     return resolve(presets.named(preset), settings), preset
 
 

@@ -29,7 +29,9 @@ class RunConfig(StageConfig):
     """Everything that describes a run: the configuration of each stage."""
 
     ingestion: IngestionConfig = Field(description="Where text and labelled examples come from.")
-    cleaning: CleaningConfig = Field(description="What is standardised, what is dropped, how the rest is split.")
+    cleaning: CleaningConfig = Field(
+        description="What is standardised, what is dropped, how the rest is split."
+    )
     tokenization: TokenizationConfig = Field(description="The vocabulary.")
     embeddings: EmbeddingsConfig = Field(description="Static word vectors.")
     pretraining: PretrainingConfig = Field(description="The network and its training.")
@@ -45,7 +47,9 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise ConfigError(f"is larger than {MAX_CONFIG_BYTES} bytes", where=path, remedy="is it the right file?")
+            raise ConfigError(
+                f"is larger than {MAX_CONFIG_BYTES} bytes", where=path, remedy="is it the right file?"
+            )
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_NoAliases)  # noqa: S506 - a SafeLoader
     except FileNotFoundError as error:
         raise ConfigError("no such file", where=path, remedy="check the path given to --config") from error
@@ -57,7 +61,9 @@ def read(path: Path) -> dict[str, Any]:
         problem = getattr(error, "problem", None) or type(error).__name__
         raise ConfigError(f"is not valid YAML ({problem})", where=where, remedy="mend the file") from error
     if not isinstance(document, dict):
-        raise ConfigError("holds no settings", where=path, remedy="write `extends: smoke` and what you want changed")
+        raise ConfigError(
+            "holds no settings", where=path, remedy="write `extends: smoke` and what you want changed"
+        )
     settings: dict[str, Any] = _absolute_paths(document, path.resolve().parent)
     return settings
 
@@ -71,11 +77,17 @@ def override(settings: dict[str, Any], assignments: Iterable[str]) -> dict[str, 
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not all(key.split(".")):
-            raise ConfigError("is not key.path=value", where=f"--set {assignment}", remedy="e.g. --set pretraining.training.steps=100")
+            raise ConfigError(
+                "is not key.path=value",
+                where=f"--set {assignment}",
+                remedy="e.g. --set pretraining.training.steps=100",
+            )
         try:
             value = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise ConfigError("the value is not valid YAML", where=f"--set {assignment}", remedy="quote it") from error
+            raise ConfigError(
+                "the value is not valid YAML", where=f"--set {assignment}", remedy="quote it"
+            ) from error
         for part in reversed(key.split(".")):
             value = {part: value}
         settings = merge(settings, value)
@@ -89,7 +101,9 @@ def resolve(base: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
         ConfigError: one line naming the key's path, what is wrong and what to do.
     """
     changes = {key: value for key, value in settings.items() if key != "extends"}
-    moved = {key: changes.pop(key) for name in _INGESTION_KEYS for key in (name, f"+{name}") if key in changes}
+    moved = {
+        key: changes.pop(key) for name in _INGESTION_KEYS for key in (name, f"+{name}") if key in changes
+    }
     if moved:
         changes["ingestion"] = merge(changes.get("ingestion") or {}, moved)
     try:
@@ -140,7 +154,9 @@ def _explained(error: ValidationError) -> ConfigError:
     path = ".".join(str(part) for part in first["loc"])
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] != "extra_forbidden":
-        return ConfigError(f"{first['msg']}{more}", where=path, remedy="see the field's description and bounds")
+        return ConfigError(
+            f"{first['msg']}{more}", where=path, remedy="see the field's description and bounds"
+        )
     near = difflib.get_close_matches(str(first["loc"][-1]), _names_beside(first["loc"]), n=1, cutoff=0.5)
     remedy = f"did you mean {near[0]!r}?" if near else "remove it; `unveil status --json` shows every key"
     return ConfigError(f"unknown key{more}", where=path, remedy=remedy)

@@ -13,6 +13,7 @@ from tasks.errors import ConfigError
 from tasks.tracking import Tracker
 
 _GRACE_SECONDS = 10.0
+_WELCOME = "MLflow   http://127.0.0.1:{mlflow}\nPrefect  http://127.0.0.1:{prefect}\nCtrl-C stops both.\n"
 
 
 def serve(home: Path, *, mlflow_port: int, prefect_port: int) -> int:
@@ -21,7 +22,7 @@ def serve(home: Path, *, mlflow_port: int, prefect_port: int) -> int:
         raise ConfigError("no workspace yet", where=home, remedy="run `unveil run` first, or set UNVEIL_HOME")
     Tracker(home).prepare()
     servers = [_mlflow(home, mlflow_port), _prefect(prefect_port)]
-    print(f"MLflow   http://127.0.0.1:{mlflow_port}\nPrefect  http://127.0.0.1:{prefect_port}\nCtrl-C stops both.")  # noqa: T201
+    sys.stdout.write(_WELCOME.format(mlflow=mlflow_port, prefect=prefect_port))
     sys.stdout.flush()
     try:
         while all(server.poll() is None for server in servers):
@@ -30,14 +31,21 @@ def serve(home: Path, *, mlflow_port: int, prefect_port: int) -> int:
         return 0
     finally:
         _stop(servers)
-    raise ConfigError("a server ended by itself", where="ui", remedy="is its port taken? try --mlflow-port, --prefect-port")
+    raise ConfigError(
+        "a server ended by itself", where="ui", remedy="is its port taken? try --mlflow-port, --prefect-port"
+    )
 
 
 def _mlflow(home: Path, port: int) -> subprocess.Popen[bytes]:
     hosts = f"127.0.0.1:{port},localhost:{port}"
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)),
-        *("--backend-store-uri", Tracker(home).uri, "--default-artifact-root", (home / "mlartifacts").as_uri()),
+        *(
+            "--backend-store-uri",
+            Tracker(home).uri,
+            "--default-artifact-root",
+            (home / "mlartifacts").as_uri(),
+        ),
         *("--allowed-hosts", hosts, "--cors-allowed-origins", f"http://127.0.0.1:{port}", "--workers", "1"),
     ]
     return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)

@@ -29,7 +29,9 @@ def write(options: argparse.Namespace) -> None:
         model, tokenizer = load_pretrained(folder), load_tokenizer(folder)
         steps = generate_steps(model, tokenizer, options.prompt, config)
     except (OSError, ValueError) as error:
-        raise ConfigError(str(error), where=folder, remedy="give a model folder and a shorter prompt") from error
+        raise ConfigError(
+            str(error), where=folder, remedy="give a model folder and a shorter prompt"
+        ) from error
     if options.show_steps:
         _show_analysis(tokenizer.encode(options.prompt).tokens)
     else:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 class StageConfig(BaseModel):
     """Base of a stage's configuration: frozen, and an unknown key is an error rather than a silent default."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class Summary(BaseModel):

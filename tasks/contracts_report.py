@@ -44,7 +44,7 @@ class ExpectationResult(BaseModel):
 
     expectation: str
     column: str
-    kwargs: dict[str, Any]
+    kwargs: dict[str, Any]  # type: ignore[no-redef]
     severity: Severity
     description: str
     remedy: str

@@ -37,6 +37,7 @@ class Stage:
         name: its name, in the ledger, in MLflow, in Prefect and in the store.
         core: ``module:function`` of the core function; imported only when there is work to do.
         contracts: which suite of ``expectations/`` guards which of the files it writes.
+        optional: files among these that a run may do without, such as a labelled set nobody gave.
         observe: ``module:function`` telling what the outcome depends on beyond configuration and inputs, such
             as the digests of a user's files.
     """
@@ -44,6 +45,7 @@ class Stage:
     name: str
     core: str
     contracts: Mapping[str, str] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
     observe: str | None = None
 
     def __call__(self, config: StageConfig, **inputs: Artifact) -> Artifact:
@@ -161,6 +163,8 @@ class Stage:
 
         passed = {}
         for file, suite in self.contracts.items():
+            if file in self.optional and not (folder / file).exists():
+                continue
             result = validation.check(suite, folder / file, stage=self.name)
             run.tracker.log_text(mlflow_run_id, validation.to_html(result), f"contracts/{suite}.html")
             validation.raise_for_failure(result, self.name)

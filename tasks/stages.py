@@ -10,15 +10,16 @@ ingestion = Stage(
     contracts={"documents.parquet": "raw_documents"},
     observe="tasks.sources.ingest:observe",
 )
+_LABELLED = {
+    "labelled/sentiment.parquet": "labelled_sentiment",
+    "labelled/question-answering.parquet": "labelled_question_answering",
+    "labelled/translation.parquet": "labelled_translation",
+}
 cleaning = Stage(
     "cleaning",
     core="tasks.cleaning.clean:clean",
-    contracts={
-        "documents.parquet": "clean_documents",
-        "labelled/sentiment.parquet": "labelled_sentiment",
-        "labelled/question-answering.parquet": "labelled_question_answering",
-        "labelled/translation.parquet": "labelled_translation",
-    },
+    contracts={"documents.parquet": "clean_documents", **_LABELLED},
+    optional=frozenset(_LABELLED),
 )
 tokenization = Stage(
     "tokenization",

@@ -142,6 +142,10 @@ class Tracker:
             self.log_batch(run_id, [], {key: value for key, value in (tags or {}).items() if value})
             _patiently(self._client.set_terminated, run_id, _STATUS[status])
 
+    def prepare(self) -> None:
+        """Create and migrate the store now, for example before a server opens it."""
+        _ = self._client
+
     def reconcile(self, unveil_run_id: str) -> None:
         """End every run that a vanished process left RUNNING as FAILED."""
         query = f"tags.`unveil.run_id` = '{safe_name(unveil_run_id)}' and attributes.status = 'RUNNING'"

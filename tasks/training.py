@@ -43,7 +43,9 @@ class ArchitectureConfig(StageConfig):
     intermediate_size: int = Field(512, ge=8, le=262_144, description="Inner width of the SwiGLU sub-layer.")
     num_hidden_layers: int = Field(6, ge=1, le=512, description="Stacked layers.")
     num_attention_heads: int = Field(6, ge=1, le=1024, description="Query heads per layer.")
-    num_key_value_heads: int = Field(2, ge=1, le=1024, description="Key/value heads shared by the query heads.")
+    num_key_value_heads: int = Field(
+        2, ge=1, le=1024, description="Key/value heads shared by the query heads."
+    )
     head_dim: int = Field(32, ge=2, le=1024, description="Width of one head; even.")
     rope_theta: float = Field(10_000.0, gt=1.0, le=1e12, description="Base of the rotary frequencies.")
 
@@ -51,16 +53,16 @@ class ArchitectureConfig(StageConfig):
         """The complete configuration for a vocabulary and a context length."""
         from models.config import ModelConfig
 
-        return ModelConfig(
-            **self.model_dump(), vocab_size=vocab_size, max_position_embeddings=context_length
-        )
+        return ModelConfig(**self.model_dump(), vocab_size=vocab_size, max_position_embeddings=context_length)
 
 
 class PretrainingConfig(StageConfig):
     """The network and how it is trained."""
 
     architecture: ArchitectureConfig = Field(ArchitectureConfig(), description="Shape of the network.")
-    training: TrainingConfig = Field(TrainingConfig(), description="Objective, data order, optimiser, length.")
+    training: TrainingConfig = Field(
+        TrainingConfig(), description="Objective, data order, optimiser, length."
+    )
 
 
 class PretrainingSummary(Summary):
@@ -111,7 +113,8 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
     )
     facts = {"architecture": shape.model_dump(), "training": config.training.model_dump(mode="json")}
     write_synced(
-        folder / "training.json", json.dumps(facts | summary.model_dump(mode="json"), indent=1, sort_keys=True)
+        folder / "training.json",
+        json.dumps(facts | summary.model_dump(mode="json"), indent=1, sort_keys=True),
     )
     return summary
 

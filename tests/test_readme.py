@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -55,13 +56,21 @@ def test_unveil_commands_succeed(command: str, smoke: Any, own_text: Path) -> No
 @pytest.fixture
 def own_text(tmp_path: Path) -> Path:
     """A folder as the section "Your own text" supposes it, with text of ours."""
-    (tmp_path / "corpus" / "old").mkdir(parents=True)
-    words = "rain boats letters winter copper gardens market lanterns rivers clocks bread stones".split()
+    folder = tmp_path / "corpus" / "old"
+    folder.mkdir(parents=True)
+    words = ("rain", "boats", "letters", "winter", "copper", "gardens", "market", "clocks", "bread", "stones")
     for number in range(60):
-        told = [f"In year {number} the {words[(number * 7 + k * k) % 12]} of house {number * 31 + k} were counted twice." for k in range(9)]
-        (tmp_path / "corpus" / "old" / f"{number}.txt").write_text(" ".join(told), encoding="utf-8")
-    lines = [f'{{"body": "Day {n}: I walked past the {words[n % 12]} and met {n + 2} friends who talked about {words[(n * 5) % 12]} for hours."}}' for n in range(60)]
-    (tmp_path / "posts.jsonl").write_text("\n".join(lines), encoding="utf-8")
+        told = [
+            f"The {words[(number * 7 + k * k) % 10]} of house {number * 31 + k} were counted."
+            for k in range(9)
+        ]
+        (folder / f"{number}.txt").write_text(" ".join(told), encoding="utf-8")
+    posts = (
+        f"Day {n}: I walked past the {words[n % 10]} and met {n + 2} friends with {words[n * 3 % 10]}."
+        for n in range(60)
+    )
+    lines = "\n".join(json.dumps({"body": post}) for post in posts)
+    (tmp_path / "posts.jsonl").write_text(lines, encoding="utf-8")
     document = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
     assert document
     (tmp_path / "my.yaml").write_text(document[1], encoding="utf-8")

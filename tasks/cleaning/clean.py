@@ -44,7 +44,8 @@ class CleaningSummary(Summary):
 def clean(inputs: Mapping[str, Artifact], config: CleaningConfig, folder: Path) -> CleaningSummary:
     """Clean and split what ingestion left; every record is kept or quarantined with its reason.
 
-    Writes ``documents.parquet``, ``labelled/*.parquet``, ``quarantine.parquet`` and ``filter_report.json``.
+    Writes ``documents.parquet``, ``labelled/*.parquet`` (the sets that were given), ``quarantine.parquet`` and
+    ``filter_report.json``.
     The labelled sets come first, because the documents must not hold what these sets examine.
 
     Raises:
@@ -54,7 +55,10 @@ def clean(inputs: Mapping[str, Artifact], config: CleaningConfig, folder: Path) 
     held_out: list[str] = []
     for task in labelled.TASKS:
         name, schema = f"labelled/{task.name}.parquet", tables.LABELLED[task.name]
-        rows = labelled.process(task, list(tables.iterate(source.file(name))), config, ledger, folder)
+        received = list(tables.iterate(source.file(name)))
+        if not received:  # Nobody gave such a set: there is nothing to hold to its contract.
+            continue
+        rows = labelled.process(task, received, config, ledger, folder)
         tables.write(folder / name, rows, schema)
         held_out += labelled.held_out_texts(task, rows)
         logger.info("%s: %d rows kept", task.name, len(rows))

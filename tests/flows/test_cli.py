@@ -55,7 +55,9 @@ def test_generating_without_a_model_says_what_to_do(fail: Any) -> None:
     assert "unveil run" in line
 
 
-@pytest.mark.parametrize(("option", "value"), [("--temperature", "-1"), ("--top-p", "0"), ("--max-new-tokens", "0")])
+@pytest.mark.parametrize(
+    ("option", "value"), [("--temperature", "-1"), ("--top-p", "0"), ("--max-new-tokens", "0")]
+)
 def test_an_impossible_way_of_writing_is_named(option: str, value: str, fail: Any) -> None:
     code, line = fail("generate", "x", option, value)
     assert code == 2
@@ -81,7 +83,9 @@ def test_status_is_machine_readable(smoke: Any) -> None:
 
 @pytest.mark.slow
 def test_generate_shows_its_steps_and_repeats_itself(smoke: Any) -> None:
-    first, second = (smoke("generate", "The harbour", "--max-new-tokens", "5", "--show-steps") for _ in range(2))
+    first, second = (
+        smoke("generate", "The harbour", "--max-new-tokens", "5", "--show-steps") for _ in range(2)
+    )
     assert first.returncode == 0, first.stderr
     assert first.stdout == second.stdout
     lines = first.stdout.splitlines()

@@ -48,7 +48,9 @@ def test_every_stage_ran_and_the_command_says_where_to_look(smoke: Any) -> None:
     said = (smoke.home.parent / "stdout.txt").read_text(encoding="utf-8")
     assert ledger["mlflow"]["parent_run_id"] in said
     assert ledger["prefect"]["flow_run_id"] in said
-    assert sum(line.startswith("  ") and "unveil" in line or "cli" in line for line in said.splitlines()) >= 3
+    assert (
+        sum((line.startswith("  ") and "unveil" in line) or "cli" in line for line in said.splitlines()) >= 3
+    )
 
 
 def test_a_second_run_computes_nothing_and_prefect_shows_it_cached(smoke: Any) -> None:
@@ -135,7 +137,12 @@ def test_changing_a_cleaning_threshold_rebuilds_cleaning_and_after_not_ingestion
 @pytest.mark.parametrize("damage", ["delete", "flip", "truncate", "lose"])
 def test_a_damaged_or_deleted_artefact_is_rebuilt_as_it_was(damage: str, smoke: Any, copied: Path) -> None:
     before = _contents(smoke.ledger())
-    folder = copied / "artifacts" / "tokenization" / Path(smoke.ledger()["stages"]["tokenization"]["artifact"]).name
+    folder = (
+        copied
+        / "artifacts"
+        / "tokenization"
+        / Path(smoke.ledger()["stages"]["tokenization"]["artifact"]).name
+    )
     shard = folder / "train.bin"
     content = bytearray(shard.read_bytes())
     if damage == "delete":
@@ -172,11 +179,15 @@ def test_killed_in_the_middle_of_training_the_next_run_ends_as_an_undisturbed_on
 
 def _kill_in_training(environment: dict[str, str], home: Path, after_step: int) -> None:
     """Start the lifecycle in a process of its own and kill -9 it once training has passed a step."""
-    program = "from flows.running import run_flow; from flows.lifecycle import compose; run_flow('lifecycle', compose, 'smoke')"
+    program = (
+        "from flows.running import run_flow; from flows.lifecycle import compose; "
+        "run_flow('lifecycle', compose, 'smoke')"
+    )
     process = subprocess.Popen([sys.executable, "-c", program], env=environment, cwd=home.parent)
+    history = "artifacts/pretraining/.*.partial/checkpoints/metrics.jsonl"
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
-        if any(_steps(path) >= after_step for path in home.glob("artifacts/pretraining/.*.partial/checkpoints/metrics.jsonl")):
+        if any(_steps(path) >= after_step for path in home.glob(history)):
             break
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)

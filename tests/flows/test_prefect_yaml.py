@@ -35,7 +35,8 @@ def test_entrypoint_imports_and_parameters_bind(deployment: dict[str, Any]) -> N
 def test_every_flow_has_a_deployment_of_its_own() -> None:
     deployed = [entry["entrypoint"] for entry in DOCUMENT["deployments"]]
     assert sorted(deployed) == sorted(
-        f"flows.{name}.{name}" for name in ("lifecycle", "ingestion", "preparation", "pretraining", "evaluation")
+        f"flows.{name}.{name}"
+        for name in ("lifecycle", "ingestion", "preparation", "pretraining", "evaluation")
     )
 
 

@@ -17,7 +17,7 @@ def test_a_preset_is_a_complete_configuration_that_survives_json(name: str) -> N
 
 
 def test_an_unknown_preset_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="tiny.*smoke, demo, small, base"):
+    with pytest.raises(ConfigError, match=r"tiny.*smoke, demo, small, base"):
         presets.named("tiny")
 
 

@@ -31,7 +31,9 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     changes = read(_written(tmp_path, "extends: smoke\npretraining: {training: {steps: 7}}\n"))
     changed = resolve(presets.smoke(), changes)
     assert changed.pretraining.training.steps == 7
-    back = changed.pretraining.training.model_copy(update={"steps": presets.smoke().pretraining.training.steps})
+    back = changed.pretraining.training.model_copy(
+        update={"steps": presets.smoke().pretraining.training.steps}
+    )
     assert back == presets.smoke().pretraining.training
     assert changed.cleaning == presets.smoke().cleaning
 
@@ -44,7 +46,9 @@ def test_sources_replace_and_plus_sources_add(tmp_path: Path) -> None:
     assert added.ingestion.sources == (*presets.smoke().ingestion.sources, *replaced.ingestion.sources)
 
 
-def test_relative_paths_are_taken_from_the_files_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_paths_are_taken_from_the_files_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir("/")
     document = "sources: [{type: files, path: a/*.txt, domain: books, licence: x}]"
     source = read(_written(tmp_path, document))["sources"][0]
@@ -54,7 +58,10 @@ def test_relative_paths_are_taken_from_the_files_folder(tmp_path: Path, monkeypa
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("cleaning: {max_bad_ration: 0.1}", "cleaning.max_bad_ration: unknown key; did you mean 'max_bad_ratio'?"),
+        (
+            "cleaning: {max_bad_ration: 0.1}",
+            "cleaning.max_bad_ration: unknown key; did you mean 'max_bad_ratio'?",
+        ),
         ("cleanin: {}", "cleanin: unknown key; did you mean 'cleaning'?"),
         ("pretraining: {training: {steps: -1}}", "pretraining.training.steps: "),
         ("pretraining: {training: {steps: many}}", "pretraining.training.steps: "),
