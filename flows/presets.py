@@ -18,7 +18,7 @@ def smoke() -> RunConfig:
             "ingestion": {"sources": SMOKE_SOURCES, "labelled": SMOKE_LABELLED},
             "cleaning": {"splits": {"validation": 0.08, "test": 0.1}},
             "tokenization": {"vocab_size": 1024},
-            "embeddings": {"dimensions": 32, "epochs": 5, "min_count": 2},
+            "embeddings": {"dimensions": 32, "epochs": 15, "subsample": 1e-3},
             "pretraining": {
                 "architecture": {
                     "hidden_size": 64,
@@ -52,23 +52,25 @@ def demo() -> RunConfig:
         {
             "ingestion": {"sources": DEMO_SOURCES, "labelled": DEMO_LABELLED},
             "cleaning": {},
-            "tokenization": {"vocab_size": 4096},
-            "embeddings": {},
+            "tokenization": {"vocab_size": 2048},
+            "embeddings": {"epochs": 3},
             "pretraining": {
                 "architecture": {
-                    "hidden_size": 192,
-                    "intermediate_size": 512,
-                    "num_hidden_layers": 6,
-                    "num_attention_heads": 6,
-                    "num_key_value_heads": 2,
-                    "head_dim": 32,
+                    "hidden_size": 128,
+                    "intermediate_size": 384,
+                    "num_hidden_layers": 4,
+                    "num_attention_heads": 2,
+                    "num_key_value_heads": 1,
+                    "head_dim": 64,
                 },
                 "training": {
-                    "steps": 1_200,
-                    "batch_size": 16,
+                    "steps": 1_300,
+                    "batch_size": 8,
                     "context_length": 256,
-                    "checkpoint_every": 300,
-                    "validate_every": 300,
+                    "learning_rate": 0.03,
+                    "adam_learning_rate": 0.01,
+                    "checkpoint_every": 325,
+                    "validate_every": 325,
                 },
             },
             "evaluation": {},
@@ -78,21 +80,29 @@ def demo() -> RunConfig:
 
 
 def small() -> RunConfig:
-    """The demo's text, a larger model and an evening's patience."""
+    """All of the demo's text, a larger model and an evening's patience."""
+    from tasks.sources.catalogue import WHOLE_SOURCES
+
     return _changed(
         demo(),
         {
-            "tokenization": {"vocab_size": 8192},
+            "ingestion": {"sources": WHOLE_SOURCES},
+            "tokenization": {"vocab_size": 4096},
             "pretraining": {
                 "architecture": {
-                    "hidden_size": 320,
-                    "intermediate_size": 896,
-                    "num_hidden_layers": 8,
-                    "num_attention_heads": 5,
-                    "num_key_value_heads": 5,
-                    "head_dim": 64,
+                    "hidden_size": 256,
+                    "intermediate_size": 704,
+                    "num_hidden_layers": 6,
+                    "num_attention_heads": 4,
+                    "num_key_value_heads": 2,
                 },
-                "training": {"steps": 4_000, "checkpoint_every": 250, "validate_every": 250},
+                "training": {
+                    "steps": 5_000,
+                    "learning_rate": 0.02,
+                    "adam_learning_rate": 0.003,
+                    "checkpoint_every": 250,
+                    "validate_every": 250,
+                },
             },
         },
     )

@@ -105,7 +105,7 @@ def resolve(base: RunConfig, settings: Mapping[str, Any]) -> RunConfig:
         key: changes.pop(key) for name in _INGESTION_KEYS for key in (name, f"+{name}") if key in changes
     }
     if moved:
-        changes["ingestion"] = merge(changes.get("ingestion") or {}, moved)
+        changes["ingestion"] = {**(changes.get("ingestion") or {}), **moved}
     try:
         return RunConfig.model_validate(merge(base.model_dump(), changes))
     except ValidationError as error:

