@@ -37,7 +37,7 @@ _STYLE = (
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 
 
-class ExpectationResult(BaseModel):
+class ExpectationResult(BaseModel):  # type: ignore[no-redef]  # pydantic.mypy trips over `kwargs`
     """What one expectation found. It holds ids and counts, never texts of the data."""
 
     model_config = ConfigDict(frozen=True)

