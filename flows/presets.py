@@ -51,7 +51,8 @@ def demo() -> RunConfig:
     return RunConfig.model_validate(
         {
             "ingestion": {"sources": DEMO_SOURCES, "labelled": DEMO_LABELLED},
-            "cleaning": {},
+            # One in ten held out: with fewer, chance decides which model looks better.
+            "cleaning": {"splits": {"validation": 0.04, "test": 0.1}},
             "tokenization": {"vocab_size": 2048},
             "embeddings": {"epochs": 3},
             "pretraining": {
@@ -64,13 +65,13 @@ def demo() -> RunConfig:
                     "head_dim": 64,
                 },
                 "training": {
-                    "steps": 1_300,
+                    "steps": 1_500,
                     "batch_size": 8,
                     "context_length": 256,
                     "learning_rate": 0.03,
                     "adam_learning_rate": 0.01,
-                    "checkpoint_every": 325,
-                    "validate_every": 325,
+                    "checkpoint_every": 300,
+                    "validate_every": 300,
                 },
             },
             "evaluation": {},
@@ -87,6 +88,7 @@ def small() -> RunConfig:
         demo(),
         {
             "ingestion": {"sources": WHOLE_SOURCES},
+            "cleaning": {"splits": {"validation": 0.03, "test": 0.05}},
             "tokenization": {"vocab_size": 4096},
             "pretraining": {
                 "architecture": {

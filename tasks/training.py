@@ -141,7 +141,7 @@ class History:
     def take(self, step: int, values: Mapping[str, float]) -> None:
         """Keep the metrics of one step; a step that is repeated after a resume replaces the former one."""
         if not self._steps.get(step, {}).keys() >= values.keys():
-            tracking.log_step(step, values)
+            _log(step, values)
         self._steps.setdefault(step, {}).update(values)
         with self._path.open("a", encoding="utf-8") as handle:
             handle.write(json.dumps([step, dict(values)]) + "\n")
@@ -156,7 +156,14 @@ class History:
         except ValueError:  # The line a killed process was writing.
             return
         self._steps.setdefault(step, {}).update(values)
-        tracking.log_step(step, values)
+        _log(step, values)
+
+
+def _log(step: int, values: Mapping[str, float]) -> None:
+    """Log a step; `tokens` has another name as a curve, because the summary's total has this one."""
+    tracking.log_step(
+        step, {"tokens_seen" if name == "tokens" else name: value for name, value in values.items()}
+    )
 
 
 def _curve_row(step: int, values: Mapping[str, float]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ class Workspace:
     """A workspace and the `unveil` command that works in it, in a process of its own."""
 
     home: Path
+    first: dict[str, Any] = field(default_factory=dict)  # the ledger of the run that made it
 
     def __call__(self, *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """Run `unveil` with these arguments from some folder (a temporary one, not the project's)."""
@@ -93,7 +94,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     done = workspace("run", "--preset", "smoke")
     assert done.returncode == 0, done.stderr
     (workspace.home.parent / "stdout.txt").write_text(done.stdout, encoding="utf-8")
-    return workspace
+    return replace(workspace, first=workspace.ledger())
 
 
 @pytest.fixture(scope="session")

@@ -20,10 +20,10 @@ class SamplePrompt(StageConfig):
 
 
 _PROMPTS = (
-    SamplePrompt(domain="books", text="He came into the"),
-    SamplePrompt(domain="articles", text="The city is known for"),
-    SamplePrompt(domain="web", text="To create a new"),
-    SamplePrompt(domain="social", text="I really don't"),
+    SamplePrompt(domain="books", text="And the king said to his servants, Go out into the"),
+    SamplePrompt(domain="articles", text="The river rises in the north of the country and flows through"),
+    SamplePrompt(domain="web", text="To create a new connection, call the function with the name of the"),
+    SamplePrompt(domain="social", text="I really don't know why"),
 )
 
 

@@ -41,7 +41,7 @@ def _contents(ledger: dict[str, Any]) -> dict[str, str]:
 
 
 def test_every_stage_ran_and_the_command_says_where_to_look(smoke: Any) -> None:
-    ledger = smoke.ledger()
+    ledger = smoke.first
     assert ledger["status"] == "completed"
     assert list(ledger["stages"]) == list(stages.NAMES)
     assert not any(entry["cached"] for entry in ledger["stages"].values())
@@ -54,7 +54,7 @@ def test_every_stage_ran_and_the_command_says_where_to_look(smoke: Any) -> None:
 
 
 def test_a_second_run_computes_nothing_and_prefect_shows_it_cached(smoke: Any) -> None:
-    before = smoke.ledger()
+    before = smoke.first
     done = smoke("run", "--preset", "smoke")
     assert done.returncode == 0, done.stderr
     after = smoke.ledger()
@@ -76,7 +76,7 @@ def _prefect_task_states(home: Path, flow_run_id: str) -> dict[str, str]:
 def test_mlflow_holds_a_parent_and_a_child_per_stage_with_metrics_and_inputs(smoke: Any) -> None:
     from mlflow.tracking import MlflowClient
 
-    ledger = smoke.ledger()
+    ledger = smoke.first
     client = MlflowClient(f"sqlite:///{smoke.home / 'mlflow.db'}")
     parent = client.get_run(ledger["mlflow"]["parent_run_id"])
     assert parent.info.status == "FINISHED"
@@ -101,7 +101,7 @@ def test_training_is_logged_step_by_step(smoke: Any) -> None:
     )
     assert len(runs) == 1
     run_id = runs[0].info.run_id
-    for metric in ("loss", "learning_rate", "tokens"):
+    for metric in ("loss", "learning_rate", "tokens_seen"):
         assert [m.step for m in client.get_metric_history(run_id, metric)] == list(range(1, 61))
     assert client.get_metric_history(run_id, "validation/bits_per_byte")
 
@@ -112,7 +112,7 @@ def test_the_model_is_a_hugging_face_folder_with_equal_logits(smoke: Any) -> Non
 
     from models.export import load_pretrained
 
-    folder = smoke.ledger()["stages"]["pretraining"]["artifact"]
+    folder = smoke.first["stages"]["pretraining"]["artifact"]
     theirs = AutoModelForCausalLM.from_pretrained(folder)
     assert type(theirs).__name__ == "Qwen3ForCausalLM"
     tokens = torch.tensor([[0, *AutoTokenizer.from_pretrained(folder)("The old harbour").input_ids]])
@@ -136,12 +136,9 @@ def test_changing_a_cleaning_threshold_rebuilds_cleaning_and_after_not_ingestion
 
 @pytest.mark.parametrize("damage", ["delete", "flip", "truncate", "lose"])
 def test_a_damaged_or_deleted_artefact_is_rebuilt_as_it_was(damage: str, smoke: Any, copied: Path) -> None:
-    before = _contents(smoke.ledger())
+    before = _contents(smoke.first)
     folder = (
-        copied
-        / "artifacts"
-        / "tokenization"
-        / Path(smoke.ledger()["stages"]["tokenization"]["artifact"]).name
+        copied / "artifacts" / "tokenization" / Path(smoke.first["stages"]["tokenization"]["artifact"]).name
     )
     shard = folder / "train.bin"
     content = bytearray(shard.read_bytes())
@@ -165,7 +162,7 @@ def test_a_damaged_or_deleted_artefact_is_rebuilt_as_it_was(damage: str, smoke: 
 def test_killed_in_the_middle_of_training_the_next_run_ends_as_an_undisturbed_one(
     smoke: Any, copied: Path
 ) -> None:
-    before = _contents(smoke.ledger())
+    before = _contents(smoke.first)
     for stage in ("pretraining", "evaluation", "reporting"):
         shutil.rmtree(copied / "artifacts" / stage)
     for steps in (31, 45):
@@ -212,9 +209,12 @@ def _assert_nothing_is_running(home: Path) -> None:
     assert client.search_runs([experiment], "attributes.status = 'RUNNING'") == []
 
 
-@pytest.mark.parametrize("objective", ["masked", "hybrid"])
-def test_the_other_objectives_run_to_the_report(objective: str, copied: Path) -> None:
+@pytest.mark.parametrize(
+    ("objective", "told"),
+    [("masked", "guess hidden"), ("hybrid", "predict the next token and to guess hidden ones")],
+)
+def test_the_other_objectives_run_to_the_report(objective: str, told: str, copied: Path) -> None:
     ledger = _run({"pretraining": {"training": {"objective": objective, "steps": 10, "batch_size": 4}}})
     assert ledger["status"] == "completed"
     report = Path(ledger["stages"]["reporting"]["artifact"]) / "report.md"
-    assert objective in report.read_text(encoding="utf-8")
+    assert told in report.read_text(encoding="utf-8")

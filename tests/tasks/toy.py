@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import ConfigDict
+
 from tasks.artifacts import Artifact
 from tasks.config import StageConfig, Summary
 from tasks.errors import DataError
@@ -22,6 +24,8 @@ observed: dict[str, str] = {}
 
 
 class ToyConfig(StageConfig):
+    model_config = ConfigDict(allow_inf_nan=True)  # the store must bear what a configuration forbids
+
     size: int = 3
     word: str = "word"
     scale: float = 1.0

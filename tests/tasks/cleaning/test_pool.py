@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,19 +51,14 @@ def texts(*contents: str, form: str = "text") -> list[dict[str, Any]]:
 @pytest.fixture
 def trapped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Children in which certain texts do harm."""
-    original = pool_module._start
 
-    def start(config: ExtractionConfig) -> subprocess.Popen[bytes]:
-        def popen(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-            options["env"] |= {"HOME": str(tmp_path)}
-            return real([sys.executable, "-c", TRAP, *command[3:]], **options)
+    def popen(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        options["env"] |= {"HOME": str(tmp_path)}
+        return subprocess.Popen([sys.executable, "-c", TRAP, *command[3:]], **options)
 
-        real = subprocess.Popen
-        with monkeypatch.context() as patch:
-            patch.setattr(pool_module.subprocess, "Popen", popen)
-            return original(config)
-
-    monkeypatch.setattr(pool_module, "_start", start)
+    # The pool starts children from several threads at once: its own view is replaced, not the module all share.
+    seen = {name: getattr(subprocess, name) for name in subprocess.__all__}
+    monkeypatch.setattr(pool_module, "subprocess", SimpleNamespace(**seen | {"Popen": popen}))
 
 
 def outcomes(
