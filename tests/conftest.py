@@ -98,7 +98,7 @@ def smoke(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 
 
 @pytest.fixture(scope="session")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> None:
+def package_registry(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Skip what needs a package registry where none answers."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest"]
     folder = tmp_path_factory.mktemp("registry")
@@ -110,4 +110,4 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(autouse=True)
 def _registry_where_needed(request: pytest.FixtureRequest) -> None:
     if request.node.get_closest_marker("network"):
-        request.getfixturevalue("registry")
+        request.getfixturevalue("package_registry")
