@@ -53,7 +53,12 @@ def _mlflow(home: Path, port: int) -> subprocess.Popen[bytes]:
 
 def _prefect(port: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    environment = os.environ | {"PREFECT_SERVER_CORS_ALLOWED_ORIGINS": f"http://127.0.0.1:{port}"}
+    page = f"http://127.0.0.1:{port}"
+    # The page asks for the API where the settings say it is, which is port 4200 wherever the server listens.
+    environment = os.environ | {
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": page,
+        "PREFECT_SERVER_UI_API_URL": f"{page}/api",
+    }
     return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, env=environment)
 
 
