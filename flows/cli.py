@@ -18,7 +18,7 @@ from tasks.errors import ConfigError, UnveilError, one_line
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code of DESIGN: 0 done, 2 usage or config, 3 and 4 gates, 1 anything else."""
+    """Run one command; returns the exit code: 0 done, 2 usage or config, 3 and 4 gates, 1 anything else."""
     options = _parser().parse_args(arguments)
     console.set_up(debug=options.debug)
     signal.signal(signal.SIGTERM, _terminate)

@@ -25,7 +25,7 @@ LabelledFiles = SentimentFiles | QuestionAnsweringFiles | TranslationFiles
 LabelledPackage = SentimentPackage | QuestionAnsweringPackage | TranslationPackage
 _NAMES = ("negative", "neutral", "positive")
 _STARS = {1: "negative", 2: "negative", 3: "neutral", 4: "positive", 5: "positive"}
-_FROM_POSITIVE = 0.5  # data.md 2.2
+_FROM_POSITIVE = 0.5  # a mean rating from here on counts as positive, its negative as negative
 _VADER_SETS = (
     "*/tweets_GroundTruth.txt",
     "*/movieReviewSnippets_GroundTruth.txt",
