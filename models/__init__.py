@@ -2,5 +2,5 @@
 
 import os
 
-# Before torch starts its threads: spinning while they wait costs ten times the speed on a busy machine.
+# Before torch starts its threads: spinning while they wait can cost most of the speed on a busy machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
