@@ -22,9 +22,9 @@ OnMetrics = Callable[[int, dict[str, float]], None]
 class Progress:
     """A bar on a terminal, a line of log every tenth of the way elsewhere."""
 
-    def __init__(self, total: int, done: int, bar: bool | None) -> None:
+    def __init__(self, total: int, done: int, bar: bool | None, counted: str = "tokens") -> None:
         """Begin at `done` of `total` steps; `bar` None shows a bar if standard error is a terminal."""
-        self._total, self._bar = total, None
+        self._total, self._counted, self._bar = total, counted, None
         if sys.stderr.isatty() if bar is None else bar:
             from tqdm import tqdm
 
@@ -36,8 +36,8 @@ class Progress:
             self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
             self._bar.update(step - self._bar.n)
         elif step * 10 // self._total > (step - 1) * 10 // self._total:
-            speed = metrics["tokens_per_second"]
-            logger.info("step %d of %d: loss %.4f, %.0f tokens/s", step, self._total, metrics["loss"], speed)
+            speed = f"{metrics[f'{self._counted}_per_second']:.0f} {self._counted}/s"
+            logger.info("step %d of %d: loss %.4f, %s", step, self._total, metrics["loss"], speed)
 
     def close(self) -> None:
         """Leave the terminal tidy."""
@@ -57,15 +57,20 @@ class Monitor(pl.Callback):
         *,
         folder: Path,
         steps: int,
-        tokens_per_step: int,
+        per_step: int,
         checkpoint_every: int,
         validate_every: int,
         validate: Callable[[], dict[str, float]],
         on_metrics: OnMetrics,
         progress: bool | None,
+        counted: str = "tokens",
     ) -> None:
-        """Save to `folder`; call `on_metrics(step, metrics)` for every step, on the main thread of rank 0."""
-        self._folder, self._steps, self._tokens_per_step = folder, steps, tokens_per_step
+        """Count `per_step` tokens (or other `counted` things) a step; save to `folder`.
+
+        `on_metrics(step, metrics)` is called for every step, on the main thread of rank 0.
+        """
+        self._folder, self._steps, self._per_step = folder, steps, per_step
+        self._counted, self._speed = counted, f"{counted}_per_second"
         self._checkpoint_every, self._validate_every = checkpoint_every, validate_every
         self._validate, self._on_metrics, self._wants_bar = validate, on_metrics, progress
         self._progress: Progress | None = None
@@ -77,7 +82,7 @@ class Monitor(pl.Callback):
         """Show where training stands."""
         self._saved_step = trainer.global_step
         if trainer.is_global_zero:
-            self._progress = Progress(self._steps, trainer.global_step, self._wants_bar)
+            self._progress = Progress(self._steps, trainer.global_step, self._wants_bar, self._counted)
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *_: Any) -> None:
         """Start the clock: validation and saving do not count against the speed."""
@@ -89,15 +94,15 @@ class Monitor(pl.Callback):
         """Report the step, validate and save when it is time to."""
         step = trainer.global_step
         metrics = {name: float(value) for name, value in outputs.items()}
-        metrics["tokens"] = float(step * self._tokens_per_step)
-        metrics["tokens_per_second"] = self._tokens_per_step / (time.perf_counter() - self._started)
+        metrics[self._counted] = float(step * self._per_step)
+        metrics[self._speed] = self._per_step / (time.perf_counter() - self._started)
         if trainer.is_global_zero:
             if self._due(step, self._validate_every):
                 metrics |= self._validate()
             self._on_metrics(step, metrics)
             if self._progress is not None:
                 self._progress.update(step, metrics)
-        self.metrics |= {name: value for name, value in metrics.items() if name != "tokens_per_second"}
+        self.metrics |= {name: value for name, value in metrics.items() if name != self._speed}
         if self._due(step, self._checkpoint_every):
             self._save(trainer)
 

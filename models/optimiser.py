@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from models.training_config import TrainingConfig
+from models.training_config import OptimisationConfig
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
@@ -119,7 +119,9 @@ def _gradients(parameters: list[Tensor]) -> list[Tensor]:
     return [p.grad for p in parameters if p.grad is not None]
 
 
-def make_optimiser(model: nn.Module, config: TrainingConfig, *, orthogonal_dtype: torch.dtype) -> MuonAdamW:
+def make_optimiser(
+    model: nn.Module, config: OptimisationConfig, *, orthogonal_dtype: torch.dtype
+) -> MuonAdamW:
     """Sort the parameters of `model` into groups.
 
     Hidden matrices get Muon (or AdamW, by `config.optimiser`) with weight decay. Embeddings and the output
@@ -128,7 +130,7 @@ def make_optimiser(model: nn.Module, config: TrainingConfig, *, orthogonal_dtype
     matrices: list[nn.Parameter] = []
     tables_and_norms: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        is_table = name.endswith(("embed_tokens.weight", "lm_head.weight"))
+        is_table = name.endswith(("embed_tokens.weight", "lm_head.weight", "score.weight"))
         (matrices if parameter.dim() == 2 and not is_table else tables_and_norms).append(parameter)
     adam = {"kind": "adamw", "lr": config.adam_learning_rate, "betas": config.betas}
     muon = {"kind": "muon", "lr": config.learning_rate}

@@ -7,32 +7,19 @@ window order, masks and learning rate are pure functions of the step, and a chec
 from __future__ import annotations
 
 import json
-import logging
 import math
-import os
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch import Tensor
 
-from models.checkpoint import (
-    CheckpointError,
-    VerifiedCheckpointIO,
-    latest_valid,
-    load_state,
-    load_weights,
-    read_manifest,
-    refuse_other_identity,
-    remove_leftovers,
-)
+from models.checkpoint import VerifiedCheckpointIO
 from models.config import ModelConfig
 from models.execution import maybe_compile, reproducible, resolve_precision, training_flops
 from models.loader import WindowSampler, training_loader
+from models.loop import Resume, fit, make_trainer, open_checkpoints, quiet_lightning
 from models.monitor import Monitor, OnMetrics
 from models.pretraining import PARAMETER_PREFIX, NonFiniteError, Pretraining
 from models.shards import TokenShard
@@ -41,8 +28,6 @@ from models.transformer import LanguageModel
 from models.validation_loss import validate
 
 BAD_BATCHES = "bad_batches.json"
-TERMINATED = 143
-"""Exit status after SIGTERM: 128 and the number of the signal."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +49,7 @@ def train(
     *,
     on_metrics: OnMetrics,
     identity: Mapping[str, str],
+    initial: Mapping[str, Tensor] | None = None,
     progress: bool | None = None,
 ) -> TrainingResult:
     """Train a model on the `train` split of `shards`, from scratch or from where `folder` stands.
@@ -76,6 +62,7 @@ def train(
         on_metrics: called with (step from 1, metrics) after every step, on the calling thread. After a crash
             the steps since the last checkpoint come again, with equal numbers.
         identity: what else tells this run from others, say digests of the data and the tokenizer.
+        initial: weights to begin with, to go on learning; `identity` must tell them. New ones by default.
         progress: a bar (True), log lines (False), or by whether standard error is a terminal (None).
 
     Raises:
@@ -89,23 +76,16 @@ def train(
     shard = TokenShard(shards, "train")
     _check_fit(model_config, training_config, shard)
     whole_identity = run_identity(model_config, training_config, identity)
-    checkpoints = folder / "checkpoints"
-    checkpoints.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(checkpoints)
-    resume = latest_valid(checkpoints)
-    if resume is not None:
-        refuse_other_identity(resume, whole_identity)
+    resume = open_checkpoints(folder, whole_identity)
     model = LanguageModel(model_config, seed=training_config.seed)
-    begin = 0 if resume is None else int(read_manifest(resume)["step"])
-    if resume is not None and begin >= training_config.steps:
-        model.load_state_dict(load_weights(resume))
-        metrics = dict(load_state(resume)["callbacks"][Monitor.__qualname__]["metrics"])
-        return _result(model, training_config, metrics, begin)
-    with reproducible(training_config.threads), _quiet_lightning():
-        metrics = _fit(
-            model, training_config, shard, checkpoints, resume, on_metrics, whole_identity, progress
-        )
-    return _result(model, training_config, metrics, begin)
+    if initial is not None:
+        model.load_state_dict(initial)
+    if resume.begin >= training_config.steps:
+        model.load_state_dict(resume.weights())
+        return _result(model, training_config, resume.metrics(), resume.begin)
+    with reproducible(training_config.threads), quiet_lightning():
+        metrics = _fit(model, training_config, shard, folder, resume, on_metrics, whole_identity, progress)
+    return _result(model, training_config, metrics, resume.begin)
 
 
 def run_identity(model: ModelConfig, training: TrainingConfig, identity: Mapping[str, str]) -> dict[str, str]:
@@ -137,29 +117,26 @@ def _fit(
     model: LanguageModel,
     config: TrainingConfig,
     shard: TokenShard,
-    checkpoints: Path,
-    resume: Path | None,
+    folder: Path,
+    resume: Resume,
     on_metrics: OnMetrics,
     identity: Mapping[str, str],
     progress: bool | None,
 ) -> dict[str, float]:
     """Run Lightning from `resume` (or the start) to the last step; return the last metrics."""
-    trainer = _make_trainer(
-        checkpoints.parent, config.steps, VerifiedCheckpointIO(identity, PARAMETER_PREFIX)
-    )
+    trainer = make_trainer(folder, config.steps, VerifiedCheckpointIO(identity, PARAMETER_PREFIX))
     device = trainer.strategy.root_device
     precision = resolve_precision(config.precision, device)
     monitor = Monitor(
-        folder=checkpoints,
+        folder=resume.checkpoints,
         steps=config.steps,
-        tokens_per_step=config.batch_size * config.context_length,
+        per_step=config.batch_size * config.context_length,
         checkpoint_every=config.checkpoint_every,
         validate_every=config.validate_every,
         validate=_validator(model, shard.folder, config, precision),
         on_metrics=on_metrics,
         progress=progress,
     )
-    trainer.callbacks.append(monitor)  # type: ignore[attr-defined]
     trunk = maybe_compile(model.model, config.compile, training_flops(model.config, config))
     module = Pretraining(model, config, trunk, precision, model.config.mask_token_id or 0)
     sampler = WindowSampler(
@@ -172,40 +149,10 @@ def _fit(
     )
     loader = training_loader(sampler, lambda: trainer.global_step)
     try:
-        trainer.fit(module, loader, ckpt_path=None if resume is None else str(resume))
+        return fit(trainer, module, loader, monitor, resume)
     except NonFiniteError:
-        _name_bad_batch(checkpoints.parent / BAD_BATCHES, sampler, trainer.global_step, config)
+        _name_bad_batch(folder / BAD_BATCHES, sampler, trainer.global_step, config)
         raise
-    except SIGTERMException:
-        raise SystemExit(
-            TERMINATED
-        ) from None  # Lightning's own exception would end the process with status 0
-    if trainer.global_step != config.steps:
-        raise CheckpointError(
-            f"training ended at step {trainer.global_step} of {config.steps} without an error"
-        )
-    return monitor.metrics
-
-
-def _make_trainer(folder: Path, steps: int, checkpoint_io: VerifiedCheckpointIO) -> pl.Trainer:
-    ranks = int(
-        os.environ.get("WORLD_SIZE", "1")
-    )  # set by torchrun, which starts this function once per rank
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(ranks)))
-    return pl.Trainer(
-        max_steps=steps,
-        max_epochs=-1,
-        accelerator="auto",
-        devices=local if ranks > 1 else 1,
-        num_nodes=max(1, ranks // local),
-        strategy="ddp" if ranks > 1 else "auto",
-        plugins=[checkpoint_io],
-        default_root_dir=str(folder),
-        logger=False,
-        enable_checkpointing=False,  # Lightning's own callback, that is; Monitor saves through our plugin
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
 
 
 def _validator(
@@ -229,22 +176,3 @@ def _result(
     if not all(math.isfinite(value) for name, value in metrics.items() if name == "loss"):
         raise NonFiniteError(f"the loss of the last step is {metrics['loss']}")
     return TrainingResult(model.eval(), config.steps, tokens, metrics, begin)
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Hold back Lightning's chatter about hardware and loaders; its warnings about real trouble remain."""
-    talkers = [
-        logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")
-    ]
-    levels = [talker.level for talker in talkers]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=pl.utilities.warnings.PossibleUserWarning)
-        warnings.filterwarnings("ignore", module=r"pytorch_lightning\.utilities\._pytree")
-        try:
-            for talker in talkers:
-                talker.setLevel(logging.WARNING)
-            yield
-        finally:
-            for talker, level in zip(talkers, levels, strict=True):
-                talker.setLevel(level)

@@ -16,25 +16,12 @@ RUNTIME_FIELDS = frozenset(
 last-digit rounding: bitwise equality is promised for equal fields on an equal machine.)"""
 
 
-class TrainingConfig(BaseModel):
-    """How a model is trained. Together with the model's shape, the data and the seed it fixes the weights."""
+class OptimisationConfig(BaseModel):
+    """How weights are moved, whatever they learn: what pretraining and fine-tuning share."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
-    objective: Literal["causal", "masked", "hybrid"] = Field(
-        "causal", description="Predict the next word, hidden words, or both on one trunk (GPT-BERT)."
-    )
     steps: int = Field(1000, ge=1, le=100_000_000, description="Optimiser steps.")
-    batch_size: int = Field(
-        16,
-        ge=1,
-        le=1_000_000,
-        description="Sequences per optimiser step, all ranks and micro-batches together.",
-    )
-    gradient_accumulation: int = Field(
-        1, ge=1, le=65_536, description="Micro-batches that a step's batch is cut into, to save memory."
-    )
-    context_length: int = Field(256, ge=2, le=10_000_000, description="Tokens per training sequence.")
     optimiser: Literal["muon", "adamw"] = Field(
         "muon", description="Muon for the hidden matrices and AdamW for the rest, or AdamW for all."
     )
@@ -65,17 +52,8 @@ class TrainingConfig(BaseModel):
         0.4, ge=0.0, le=1.0, description="Share of the steps with a falling rate (warmup-stable-decay only)."
     )
     gradient_clip: float = Field(1.0, gt=0.0, description="Largest norm of the gradient of all parameters.")
-    mask_ratio: float = Field(
-        0.3, gt=0.0, lt=1.0, description="Share of a sequence's tokens that the masked objective hides."
-    )
-    causal_fraction: float = Field(
-        0.5, gt=0.0, lt=1.0, description="Share of a hybrid batch's sequences that predict the next word."
-    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the matrix products; auto takes bf16 where the hardware has it."
-    )
-    compile: Literal["auto", "on", "off"] = Field(
-        "auto", description="torch.compile the trunk; auto does so where it works and the run is long enough."
     )
     checkpoint_every: int = Field(
         250, ge=1, description="Steps between checkpoints; the last step has one too."
@@ -83,23 +61,54 @@ class TrainingConfig(BaseModel):
     validate_every: int = Field(
         250, ge=1, description="Steps between validations; the last step has one too."
     )
-    validation_tokens: int = Field(
-        32_768, ge=1, description="Tokens to score per validation, whole documents."
-    )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of initial weights, window order and masks.")
     threads: int = Field(0, ge=0, le=4096, description="CPU threads; 0 takes all that the process may use.")
 
     @model_validator(mode="after")
-    def _fields_agree(self) -> Self:
+    def _rates_agree(self) -> Self:
         if not all(0.0 <= beta < 1.0 for beta in self.betas):
             raise ValueError(f"betas {self.betas}: each must be at least 0 and below 1")
+        if self.schedule == "warmup-stable-decay" and self.warmup_fraction + self.decay_fraction > 1.0:
+            raise ValueError("warmup_fraction and decay_fraction together exceed 1")
+        return self
+
+
+class TrainingConfig(OptimisationConfig):
+    """How a model is trained. Together with the model's shape, the data and the seed it fixes the weights."""
+
+    objective: Literal["causal", "masked", "hybrid"] = Field(
+        "causal", description="Predict the next word, hidden words, or both on one trunk (GPT-BERT)."
+    )
+    batch_size: int = Field(
+        16,
+        ge=1,
+        le=1_000_000,
+        description="Sequences per optimiser step, all ranks and micro-batches together.",
+    )
+    gradient_accumulation: int = Field(
+        1, ge=1, le=65_536, description="Micro-batches that a step's batch is cut into, to save memory."
+    )
+    context_length: int = Field(256, ge=2, le=10_000_000, description="Tokens per training sequence.")
+    mask_ratio: float = Field(
+        0.3, gt=0.0, lt=1.0, description="Share of a sequence's tokens that the masked objective hides."
+    )
+    causal_fraction: float = Field(
+        0.5, gt=0.0, lt=1.0, description="Share of a hybrid batch's sequences that predict the next word."
+    )
+    compile: Literal["auto", "on", "off"] = Field(
+        "auto", description="torch.compile the trunk; auto does so where it works and the run is long enough."
+    )
+    validation_tokens: int = Field(
+        32_768, ge=1, description="Tokens to score per validation, whole documents."
+    )
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
         if self.batch_size % self.gradient_accumulation:
             raise ValueError(
                 f"batch_size ({self.batch_size}) must be a multiple of gradient_accumulation "
                 f"({self.gradient_accumulation})"
             )
-        if self.schedule == "warmup-stable-decay" and self.warmup_fraction + self.decay_fraction > 1.0:
-            raise ValueError("warmup_fraction and decay_fraction together exceed 1")
         if self.objective == "hybrid" and not 0 < self.causal_rows < self.batch_size:
             raise ValueError(
                 f"a hybrid batch of {self.batch_size} cannot hold both objectives; raise batch_size"
@@ -125,7 +134,7 @@ class TrainingConfig(BaseModel):
         return spread
 
 
-def learning_rate_factor(config: TrainingConfig, step: int) -> float:
+def learning_rate_factor(config: OptimisationConfig, step: int) -> float:
     """Return what the peak rates are multiplied by in step `step` (from 0); a resume needs no state.
 
     Linear warm-up, then constant and linear to 0 (warmup-stable-decay; Hu et al. 2024, MiniCPM), or half a

@@ -17,6 +17,7 @@ PACKAGES = ("flows", "tasks", "models")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 HEAVY = {
     "babel",
+    "captum",
     "datasets",
     "datasketch",
     "ftfy",
@@ -30,6 +31,7 @@ HEAVY = {
     "py3langid",
     "pyarrow",
     "pytorch_lightning",
+    "sacrebleu",
     "safetensors",
     "sklearn",
     "tokenizers",

@@ -1,0 +1,135 @@
+"""What every training here shares: checkpoints to resume from, one quiet Lightning trainer, one way to run it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.utilities.exceptions import SIGTERMException
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from models.checkpoint import (
+    CheckpointError,
+    VerifiedCheckpointIO,
+    latest_valid,
+    load_state,
+    load_weights,
+    read_manifest,
+    refuse_other_identity,
+    remove_leftovers,
+)
+from models.monitor import Monitor
+
+TERMINATED = 143
+"""Exit status after SIGTERM: 128 and the number of the signal."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where a training stands: its folder of checkpoints, the newest valid one, and the step to begin at."""
+
+    checkpoints: Path
+    path: Path | None
+    begin: int
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the checkpoint; there must be one."""
+        return load_weights(self._there())
+
+    def metrics(self) -> dict[str, float]:
+        """The last metrics told before the checkpoint; there must be one."""
+        return dict(load_state(self._there())["callbacks"][Monitor.__qualname__]["metrics"])
+
+    def _there(self) -> Path:
+        if self.path is None:
+            raise CheckpointError(f"{self.checkpoints}: there is no checkpoint yet")
+        return self.path
+
+
+def open_checkpoints(folder: Path, identity: Mapping[str, str]) -> Resume:
+    """Find where `folder` stands; makes its place for checkpoints, removes half-written ones.
+
+    Raises:
+        IdentityError: the newest checkpoint belongs to another run.
+    """
+    checkpoints = folder / "checkpoints"
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(checkpoints)
+    path = latest_valid(checkpoints)
+    if path is None:
+        return Resume(checkpoints, None, 0)
+    refuse_other_identity(path, identity)
+    return Resume(checkpoints, path, int(read_manifest(path)["step"]))
+
+
+def make_trainer(folder: Path, steps: int, checkpoint_io: VerifiedCheckpointIO) -> pl.Trainer:
+    """A trainer that logs nothing, saves nothing by itself and takes the ranks that torchrun started."""
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun, which starts each rank's process
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(ranks)))
+    return pl.Trainer(
+        max_steps=steps,
+        max_epochs=-1,
+        accelerator="auto",
+        devices=local if ranks > 1 else 1,
+        num_nodes=max(1, ranks // local),
+        strategy="ddp" if ranks > 1 else "auto",
+        plugins=[checkpoint_io],
+        default_root_dir=str(folder),
+        logger=False,
+        enable_checkpointing=False,  # Lightning's own callback, that is; Monitor saves through our plugin
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def fit(
+    trainer: pl.Trainer,
+    module: pl.LightningModule,
+    loader: DataLoader[Any],
+    monitor: Monitor,
+    resume: Resume,
+) -> dict[str, float]:
+    """Run from where `resume` stands to the last step; return the last metrics.
+
+    Raises:
+        CheckpointError: the loop ended early without an error.
+        SystemExit: with status 143, on SIGTERM.
+    """
+    trainer.callbacks.append(monitor)  # type: ignore[attr-defined]
+    try:
+        trainer.fit(module, loader, ckpt_path=None if resume.path is None else str(resume.path))
+    except SIGTERMException:
+        # Lightning's own exception would end the process with status 0
+        raise SystemExit(TERMINATED) from None
+    if trainer.global_step != trainer.max_steps:
+        raise CheckpointError(
+            f"training ended at step {trainer.global_step} of {trainer.max_steps} without an error"
+        )
+    return monitor.metrics
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Hold back Lightning's chatter about hardware and loaders; its warnings about real trouble remain."""
+    talkers = [
+        logging.getLogger(name) for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch")
+    ]
+    levels = [talker.level for talker in talkers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=pl.utilities.warnings.PossibleUserWarning)
+        warnings.filterwarnings("ignore", module=r"pytorch_lightning\.utilities\._pytree")
+        try:
+            for talker in talkers:
+                talker.setLevel(logging.WARNING)
+            yield
+        finally:
+            for talker, level in zip(talkers, levels, strict=True):
+                talker.setLevel(level)
