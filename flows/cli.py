@@ -58,9 +58,17 @@ def _run(options: argparse.Namespace) -> int:
     configuration(preset, settings, options.until)  # Refuse a bad configuration before anything is started.
     from flows.lifecycle import lifecycle
 
-    ledger = lifecycle(preset, settings, options.until)
-    console.say_where(ledger, workspace())
-    return 0
+    return console.end_run(lifecycle(preset, settings, options.until), workspace())
+
+
+def _retrain(options: argparse.Namespace) -> int:
+    preset, settings = _described(options)
+    from flows.running import configuration
+
+    configuration(preset, settings)
+    from flows.retraining import retraining
+
+    return console.end_run(retraining(preset, settings, options.why), workspace())
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -81,7 +89,28 @@ def _generate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _explain(options: argparse.Namespace) -> int:
+    from flows.explaining import explain
+
+    explain(options)
+    return 0
+
+
+def _promote(options: argparse.Namespace) -> int:
+    from flows.promoting import promote
+
+    return promote(options)
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    from flows.promoting import rollback
+
+    return rollback(options)
+
+
 def _reconcile(_options: argparse.Namespace) -> int:
+    import prefect  # noqa: F401 - what is loaded is told, see tasks.orchestration.reconcile
+
     from tasks.runs import reconcile
 
     gone = reconcile(workspace())
@@ -128,11 +157,22 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     run = command("run", _run, "run the lifecycle; what has not changed is reused")
+    retrain = command("retrain", _retrain, "go on from the champion with what is new, then promote or keep")
+    retrain.add_argument("--why", required=True, help="the reason, kept with the run")
     status = command("status", _status, "what is fresh, what would rebuild, and why")
-    for added in (run, status):
+    for added in (run, retrain, status):
         _add_description(added)
+    for added in (run, status):
+        added.add_argument("--until", metavar="STAGE", help="the last stage to run")
     status.add_argument("--json", action="store_true", help="machine-readable, with the whole configuration")
     _add_generation(command("generate", _generate, "continue a text, one token at a time"))
+    _add_explanation(command("explain", _explain, "which tokens a prediction hangs on, as text and as a page"))
+    promote = command("promote", _promote, "decide again on the newest model: promote, keep or refuse")
+    promote.add_argument("--yes", action="store_true", help="promote although the gates are unsure")
+    promote.add_argument("--why", help="the reason for --yes, kept with the model")
+    rollback = command("rollback", _rollback, "let the previous champion answer again")
+    rollback.add_argument("--why", required=True, help="the reason, kept with the model")
+    rollback.add_argument("--model", default="unveil", help="the registered model; default unveil")
     command("reconcile", _reconcile, "mark runs whose process vanished as failed")
     ui = command("ui", _ui, "open the MLflow and Prefect pages on loopback until interrupted")
     ui.add_argument("--mlflow-port", type=int, default=5000, help="default 5000")
@@ -146,7 +186,6 @@ def _add_description(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY.PATH=VALUE", help="change one setting"
     )
-    parser.add_argument("--until", metavar="STAGE", help="the last stage to run")
 
 
 def _add_generation(parser: argparse.ArgumentParser) -> None:
@@ -165,6 +204,18 @@ def _add_generation(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="the same seed writes the same text; default 0")
     parser.add_argument("--stop", action="append", default=[], help="end before this text; may be repeated")
+
+
+def _add_explanation(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("text", metavar="TEXT", help="the text; of question-answering, where the answer may be")
+    parser.add_argument(
+        "--task", choices=("sentiment", "question-answering", "next-token"), default="sentiment"
+    )
+    parser.add_argument("--question", metavar="Q", help="what is asked of the text")
+    parser.add_argument("--model", metavar="FOLDER", help="a model folder; default: the newest run's")
+    parser.add_argument("--html", metavar="FILE", help="where the page goes; default: the workspace")
+    parser.add_argument("--steps", action="store_true", help="show how the scores approach their sum")
+    parser.add_argument("--colour", action="store_true", help="colour the tokens although this is no terminal")
 
 
 if __name__ == "__main__":

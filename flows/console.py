@@ -13,6 +13,9 @@ from typing import Any
 from tasks.errors import one_line
 from tasks.runs import Inspection
 
+# What it means for whoever started a run that its model did not become the champion.
+EXIT_CODES = {"inconclusive": 3, "refuse": 4}
+
 
 def set_up(*, debug: bool) -> None:
     """Log our own lines to stderr. Prefect's console, which prints a traceback for every error, only speaks in debug.
@@ -56,6 +59,17 @@ def show_status(found: Iterable[Inspection], preset: str, config: dict[str, Any]
         sys.stdout.write(
             f"{item.stage:<14} {mark}  {'' if item.fresh else one_line(item.why, 200)}".rstrip() + "\n"
         )
+
+
+def end_run(ledger: dict[str, Any], home: Path) -> int:
+    """Say where a run's results are and how its model competed; returns the exit code of that verdict."""
+    say_where(ledger, home)
+    promotion = ledger["notes"].get("promotion")
+    if not promotion or promotion["champion"]:
+        return 0
+    told = f"promotion: {promotion['verdict']}: {'; '.join(promotion['reasons'])}"
+    sys.stderr.write(f"unveil: {one_line(told)}\n")
+    return EXIT_CODES[promotion["verdict"]]
 
 
 def say_where(ledger: dict[str, Any], home: Path) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 from prefect import flow
 
+from flows.finetuning import Heads, finetune
 from flows.preparation import Prepared, prepare
+from flows.presets import Preset
 from flows.pretraining import pretrain
 from flows.running import run_flow
 from flows.settings import RunConfig
@@ -15,22 +17,28 @@ from tasks.artifacts import Artifact
 
 
 @flow(name="evaluation", flow_run_name="evaluation-{preset}")
-def evaluation(preset: str = "demo", settings: dict[str, Any] | None = None) -> dict[str, Any]:
+def evaluation(preset: Preset = "demo", settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """Examine the model, bringing up to date what it stands on; returns the run's ledger."""
 
     def compose(config: RunConfig) -> None:
         prepared = prepare(config)
-        examine(config, prepared, pretrain(config, prepared))
+        model = pretrain(config, prepared)
+        examine(config, prepared, model, finetune(config, prepared, model))
 
     return run_flow("evaluation", compose, preset, settings)
 
 
-def examine(config: RunConfig, prepared: Prepared, model: Artifact) -> Artifact:
-    """Evaluate the model and report on the whole run."""
+def examine(config: RunConfig, prepared: Prepared, model: Artifact, heads: Heads) -> Artifact:
+    """Evaluate the model and its fine-tuned heads, report on the whole run; returns the evaluation."""
     records = stages.evaluation(
-        config.evaluation, pretraining=model, tokenization=prepared.tokens, cleaning=prepared.clean
+        config.evaluation,
+        ingestion=prepared.raw,
+        cleaning=prepared.clean,
+        tokenization=prepared.tokens,
+        pretraining=model,
+        **heads,
     )
-    return stages.reporting(
+    stages.reporting(
         config.reporting,
         ingestion=prepared.raw,
         cleaning=prepared.clean,
@@ -38,4 +46,6 @@ def examine(config: RunConfig, prepared: Prepared, model: Artifact) -> Artifact:
         embeddings=prepared.vectors,
         pretraining=model,
         evaluation=records,
+        **heads,
     )
+    return records

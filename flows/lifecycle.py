@@ -7,15 +7,18 @@ from typing import Any
 from prefect import flow
 
 from flows.evaluation import examine
+from flows.finetuning import finetune
 from flows.preparation import prepare
+from flows.presets import Preset
 from flows.pretraining import pretrain
+from flows.promotion import compete
 from flows.running import run_flow
 from flows.settings import RunConfig
 
 
 @flow(name="lifecycle", flow_run_name="lifecycle-{preset}", validate_parameters=True)
 def lifecycle(
-    preset: str = "demo", settings: dict[str, Any] | None = None, until: str | None = None
+    preset: Preset = "demo", settings: dict[str, Any] | None = None, until: str | None = None
 ) -> dict[str, Any]:
     """Run every stage in order; what has not changed since the last run is reused.
 
@@ -34,4 +37,6 @@ def compose(config: RunConfig) -> None:
     """The stages and what each takes from the ones before."""
     prepared = prepare(config)
     model = pretrain(config, prepared)
-    examine(config, prepared, model)
+    heads = finetune(config, prepared, model)
+    records = examine(config, prepared, model, heads)
+    compete(config, prepared, model, heads, records)

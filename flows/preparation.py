@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 from prefect import flow
 
 from flows.ingestion import ingest
+from flows.presets import Preset
 from flows.running import run_flow
 from flows.settings import RunConfig
 from tasks import stages
 from tasks.artifacts import Artifact
+from tasks.tokenization import ContinuedTokenizationConfig
 
 
 class Prepared(NamedTuple):
@@ -23,15 +25,24 @@ class Prepared(NamedTuple):
 
 
 @flow(name="preparation", flow_run_name="preparation-{preset}")
-def preparation(preset: str = "demo", settings: dict[str, Any] | None = None) -> dict[str, Any]:
+def preparation(preset: Preset = "demo", settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """Fetch, clean and tokenise the corpus and train word vectors; returns the run's ledger."""
     return run_flow("preparation", prepare, preset, settings)
 
 
-def prepare(config: RunConfig) -> Prepared:
-    """Ingest, clean, tokenise, embed."""
+def prepare(config: RunConfig, former: Artifact | None = None) -> Prepared:
+    """Ingest, clean, tokenise, embed. ``former`` are the tokens of a champion, whose tokenizer is kept."""
     raw = ingest(config)
     clean = stages.cleaning(config.cleaning, ingestion=raw)
-    tokens = stages.tokenization(config.tokenization, cleaning=clean)
+    tokens = _tokens(config, clean, former)
     vectors = stages.embeddings(config.embeddings, cleaning=clean)
     return Prepared(raw, clean, tokens, vectors)
+
+
+def _tokens(config: RunConfig, clean: Artifact, former: Artifact | None) -> Artifact:
+    if former is None:
+        return stages.tokenization(config.tokenization, cleaning=clean)
+    continued = ContinuedTokenizationConfig(
+        **config.tokenization.model_dump(), replay=config.retraining.replay
+    )
+    return stages.tokenization(continued, cleaning=clean, former=former)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, get_args
 
 from flows.settings import RunConfig, resolve
 from tasks.errors import ConfigError
@@ -38,8 +38,21 @@ def smoke() -> RunConfig:
                     "validation_tokens": 4_096,
                 },
             },
-            "evaluation": {"max_new_tokens": 24, "bootstrap_samples": 200},
+            "finetuning": {
+                "sentiment": {"training": {"steps": 12, "batch_size": 16, "max_tokens": 48}},
+                "question_answering": {"training": {"steps": 12, "batch_size": 8, "max_tokens": 64}},
+                "translation": {"training": {"steps": 12, "batch_size": 8, "max_tokens": 64}},
+            },
+            "evaluation": {
+                "max_new_tokens": 24,
+                "bootstrap_samples": 200,
+                "toxicity": {"samples_per_prompt": 2, "maximum_of": 2, "reference_windows": 50},
+                "memorisation": {"generations": 4, "windows": 20},
+                "explanation": {"texts": 2, "questions": 1},
+            },
             "reporting": {},
+            "promotion": {"bootstrap_samples": 500},
+            "retraining": {"steps": 20},
         }
     )
 
@@ -139,8 +152,10 @@ def base() -> RunConfig:
     )
 
 
+# A type, so that Prefect's page offers the names in a list.
+Preset = Literal["smoke", "demo", "small", "base"]
+NAMES: tuple[str, ...] = get_args(Preset)
 _PRESETS: dict[str, Callable[[], RunConfig]] = {"smoke": smoke, "demo": demo, "small": small, "base": base}
-NAMES = tuple(_PRESETS)
 
 
 def named(name: str) -> RunConfig:

@@ -7,6 +7,7 @@ from typing import Any
 from prefect import flow
 
 from flows.preparation import Prepared, prepare
+from flows.presets import Preset
 from flows.running import run_flow
 from flows.settings import RunConfig
 from tasks import stages
@@ -14,7 +15,7 @@ from tasks.artifacts import Artifact
 
 
 @flow(name="pretraining", flow_run_name="pretraining-{preset}")
-def pretraining(preset: str = "demo", settings: dict[str, Any] | None = None) -> dict[str, Any]:
+def pretraining(preset: Preset = "demo", settings: dict[str, Any] | None = None) -> dict[str, Any]:
     """Prepare what changed and train; an interrupted training goes on where it was. Returns the run's ledger."""
     return run_flow("pretraining", lambda config: pretrain(config, prepare(config)), preset, settings)
 

@@ -19,6 +19,7 @@ def run_flow(
     preset: str,
     settings: Mapping[str, Any] | None = None,
     until: str | None = None,
+    reason: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Run the stages of one flow under one ledger entry and one parent MLflow run.
 
@@ -27,7 +28,8 @@ def run_flow(
     """
     config, preset = configuration(preset, settings, until)
     described = config.model_dump(mode="json")
-    with runs.running(name, described, preset=preset, until=until, flow_run_id=_flow_run_id()) as run:
+    about: dict[str, Any] = {"preset": preset, "until": until, "reason": reason}
+    with runs.running(name, described, flow_run_id=_flow_run_id(), **about) as run:
         compose(config)
     return run.as_dict()
 

@@ -12,9 +12,14 @@ from pydantic import Field, ValidationError
 
 from tasks.cleaning.config import CleaningConfig
 from tasks.config import StageConfig
+from tasks.drift import DriftConfig
 from tasks.embeddings import EmbeddingsConfig
 from tasks.errors import ConfigError
 from tasks.evaluation.config import EvaluationConfig
+from tasks.finetuning.question_answering import QuestionAnsweringConfig
+from tasks.finetuning.sentiment import SentimentConfig
+from tasks.finetuning.translation import TranslationConfig
+from tasks.promotion.config import PromotionConfig
 from tasks.reporting.config import ReportingConfig
 from tasks.sources.config import IngestionConfig
 from tasks.tokenization import TokenizationConfig
@@ -23,6 +28,29 @@ from tasks.training import PretrainingConfig
 MAX_CONFIG_BYTES = 1 << 20
 # Named at the top of a YAML file for the reader's sake; they belong to ingestion.
 _INGESTION_KEYS = ("sources", "labelled")
+
+
+class HeadsConfig(StageConfig):
+    """The three fine-tunings; one whose labelled set is not there is left out."""
+
+    sentiment: SentimentConfig = Field(SentimentConfig(), description="One label for a text.")
+    question_answering: QuestionAnsweringConfig = Field(
+        QuestionAnsweringConfig(), description="The span of a context that answers a question, or none."
+    )
+    translation: TranslationConfig = Field(TranslationConfig(), description="A text in another language.")
+
+
+class RetrainingConfig(StageConfig):
+    """How training goes on from the champion, and when the corpus calls for it."""
+
+    steps: int = Field(300, ge=1, le=100_000_000, description="Optimiser steps of a continued training.")
+    learning_rate_scale: float = Field(
+        0.3, gt=0.0, le=1.0, description="Peak rates as a share of those from scratch."
+    )
+    replay: float = Field(
+        1.0, ge=0.0, le=1000.0, description="Bytes of known text to read again per byte of new text."
+    )
+    drift: DriftConfig = Field(DriftConfig(), description="When the corpus counts as moved.")
 
 
 class RunConfig(StageConfig):
@@ -35,8 +63,11 @@ class RunConfig(StageConfig):
     tokenization: TokenizationConfig = Field(description="The vocabulary.")
     embeddings: EmbeddingsConfig = Field(description="Static word vectors.")
     pretraining: PretrainingConfig = Field(description="The network and its training.")
+    finetuning: HeadsConfig = Field(HeadsConfig(), description="The tasks it learns from labels.")
     evaluation: EvaluationConfig = Field(description="What is measured, on how much text.")
     reporting: ReportingConfig = Field(description="The report.")
+    promotion: PromotionConfig = Field(PromotionConfig(), description="What a challenger must show.")
+    retraining: RetrainingConfig = Field(RetrainingConfig(), description="Going on from the champion.")
 
 
 def read(path: Path) -> dict[str, Any]:

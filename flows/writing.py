@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from tasks.artifacts import verify
+from tasks.artifacts import Artifact, verify
 from tasks.environment import workspace
 from tasks.errors import ConfigError
 from tasks.runs import LEDGER, read_ledger
@@ -45,18 +45,25 @@ def write(options: argparse.Namespace) -> None:
 
 
 def newest_model(home: Path) -> Path:
-    """The verified model folder of the newest run that has one.
+    """The verified model folder of the newest run that has one. Raises as `newest_artifact`."""
+    return newest_artifact(home, "pretraining").path
+
+
+def newest_artifact(home: Path, stage: str, beside: str = "") -> Artifact:
+    """What a stage made in the newest run that has it, verified; with ``beside``, in the newest that has both.
 
     Raises:
-        ConfigError: no run has made a model yet.
-        ArtifactError: the newest model was altered.
+        ConfigError: no run has made one yet.
+        ArtifactError: it was altered.
     """
     ledgers = sorted(path for path in home.glob(f"runs/*/{LEDGER}") if path.parent.name != "latest")
     for ledger in reversed(ledgers):
-        artifact = read_ledger(ledger).get("stages", {}).get("pretraining", {}).get("artifact")
-        if artifact and Path(artifact).is_dir():
-            return verify(Path(artifact)).path
-    raise ConfigError("no model yet", where=home, remedy="run `unveil run` first, or give --model FOLDER")
+        stages = read_ledger(ledger).get("stages", {})
+        made = [stages.get(name, {}).get("artifact") for name in (stage, beside or stage)]
+        if all(artifact and Path(artifact).is_dir() for artifact in made):
+            return verify(Path(made[0]))
+    what = "model" if stage == "pretraining" else f"result of {stage}"
+    raise ConfigError(f"no {what} yet", where=home, remedy="run `unveil run` first, or give --model FOLDER")
 
 
 def visible(text: str) -> str:

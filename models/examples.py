@@ -63,12 +63,12 @@ class ExampleSampler:
 
     def _shuffle(self, epoch: int) -> NDArray[np.int64]:
         generator = np.random.default_rng([self._seed, epoch])
-        order = generator.permutation(len(self._examples))
+        # What no batch has room for is left out before lengths are looked at: else it were always the longest.
+        order = generator.permutation(len(self._examples))[: self.batches_per_epoch * self._batch]
         pool = self._batch * _POOL_BATCHES
         pools = [order[start : start + pool] for start in range(0, len(order), pool)]
         in_order = np.concatenate([each[np.argsort(self._lengths[each], kind="stable")] for each in pools])
-        whole = in_order[: self.batches_per_epoch * self._batch].reshape(-1, self._batch)
-        return generator.permutation(whole)
+        return generator.permutation(in_order.reshape(-1, self._batch))
 
 
 def collate(examples: Sequence[Example], pad_id: int, step: int = 0) -> ExampleBatch:

@@ -26,7 +26,7 @@ from models.monitor import Monitor, OnMetrics
 from models.optimiser import MuonAdamW, make_optimiser
 from models.pretraining import PARAMETER_PREFIX, NonFiniteError
 from models.scoring import autocast
-from models.training_config import OptimisationConfig, learning_rate_factor
+from models.training_config import RUNTIME_FIELDS, OptimisationConfig, learning_rate_factor
 
 HeadT = TypeVar("HeadT", bound=nn.Module)
 
@@ -92,9 +92,8 @@ def finetune(
         SystemExit: with status 143, on SIGTERM, after a checkpoint at the next step's end.
     """
     sampler = ExampleSampler(examples, batch_size=config.batch_size, pad_id=pad_id, seed=config.seed)
-    whole = {
-        f"finetuning.{name}": json.dumps(value) for name, value in config.model_dump(mode="json").items()
-    }
+    fixed = config.model_dump(mode="json", exclude=set(RUNTIME_FIELDS))
+    whole = {f"finetuning.{name}": json.dumps(value) for name, value in fixed.items()}
     whole |= dict(identity)
     resume = open_checkpoints(folder, whole)
     if resume.begin >= config.steps:

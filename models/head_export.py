@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -33,6 +33,12 @@ class HeadConfig(BaseModel):
     settings: dict[str, float] = Field(
         {}, description="Numbers chosen on validation data, such as a threshold."
     )
+
+    @model_validator(mode="after")
+    def _labels_agree(self) -> Self:
+        if self.task == SENTIMENT and (len(self.labels) < 2 or len(set(self.labels)) < len(self.labels)):
+            raise ValueError(f"labels {list(self.labels)}: a classifier has two or more, each once")
+        return self
 
 
 def save_head(
@@ -72,8 +78,10 @@ def load_head(folder: Path) -> tuple[AnyHead, HeadConfig]:
     try:
         head.score.load_state_dict(load_file(folder / HEAD_WEIGHTS))
     except (SafetensorError, OSError, RuntimeError) as error:
-        reason = (str(error).strip() or "no message").splitlines()[0]
+        reason = " ".join(str(error).split()) or "no message"
         raise ValueError(f"{folder / HEAD_WEIGHTS} does not hold the head's weights: {reason}") from error
+    if not all(bool(weight.isfinite().all()) for weight in head.score.parameters()):
+        raise ValueError(f"{folder / HEAD_WEIGHTS} holds a weight that is not finite")
     return head.eval(), config
 
 
@@ -81,4 +89,5 @@ def _head_config(path: Path) -> HeadConfig:
     try:
         return HeadConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValidationError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} does not describe a head: {str(error).splitlines()[0]}") from error
+        reason = " ".join(str(error).split()) or "no message"
+        raise ValueError(f"{path} does not describe a head: {reason}") from error

@@ -50,9 +50,10 @@ def train(
     on_metrics: OnMetrics,
     identity: Mapping[str, str],
     initial: Mapping[str, Tensor] | None = None,
+    split: str = "train",
     progress: bool | None = None,
 ) -> TrainingResult:
-    """Train a model on the `train` split of `shards`, from scratch or from where `folder` stands.
+    """Train a model on a split of `shards`, from scratch or from where `folder` stands.
 
     Args:
         model_config: the network's shape.
@@ -63,6 +64,7 @@ def train(
             the steps since the last checkpoint come again, with equal numbers.
         identity: what else tells this run from others, say digests of the data and the tokenizer.
         initial: weights to begin with, to go on learning; `identity` must tell them. New ones by default.
+        split: the shard to learn from.
         progress: a bar (True), log lines (False), or by whether standard error is a terminal (None).
 
     Raises:
@@ -73,7 +75,7 @@ def train(
         SystemExit: with status 143, on SIGTERM, after a checkpoint at the next step's end.
 
     """
-    shard = TokenShard(shards, "train")
+    shard = TokenShard(shards, split)
     _check_fit(model_config, training_config, shard)
     whole_identity = run_identity(model_config, training_config, identity)
     resume = open_checkpoints(folder, whole_identity)

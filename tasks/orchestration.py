@@ -1,10 +1,11 @@
-"""A stage as Prefect sees it: one task run in this thread, completed or cached, with a page about it."""
+"""What Prefect is told: a stage is one task run in this thread; a vanished run crashed; a corpus has moved."""
 
 from __future__ import annotations
 
 import html
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from tasks.artifacts import Artifact
@@ -61,3 +62,44 @@ def _page(stage: str, about: str, artifact: Artifact, why: str) -> str:
 
 def _escaped(text: Any) -> str:
     return html.escape(one_line(str(text), 300)).replace("|", "\\|")
+
+
+def reconcile(flow_run_id: str | None) -> None:
+    """Mark a flow run whose process vanished, and its task runs, as crashed: nobody else will.
+
+    Prefect has to be loaded already: in the command that only reads, nothing is started for it.
+    """
+    if not flow_run_id or "prefect" not in sys.modules:
+        return
+    from uuid import UUID
+
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+    from prefect.exceptions import ObjectNotFound
+    from prefect.states import Crashed
+
+    gone, identity = Crashed(message="process vanished"), UUID(flow_run_id)
+    with get_client(sync_client=True) as client:
+        with suppress(ObjectNotFound):  # It belongs to another server.
+            if not _ended(client.read_flow_run(identity).state):
+                client.set_flow_run_state(identity, gone, force=True)
+        tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[identity])))
+        for task_run in tasks:
+            if not _ended(task_run.state):
+                client.set_task_run_state(task_run.id, gone, force=True)
+
+
+def _ended(state: Any) -> bool:
+    return state is not None and bool(state.is_final())
+
+
+def announce(event: str, resource: str, name: str, payload: Mapping[str, Any]) -> str:
+    """Emit a Prefect event, to which `prefect.yaml` may tie a trigger; returns its id.
+
+    An automation needs a running server: without one the event is only written down.
+    """
+    from prefect.events import emit_event
+
+    about = {"prefect.resource.id": resource, "prefect.resource.name": name}
+    emitted = emit_event(event=event, resource=about, payload=dict(payload))
+    return str(emitted.id) if emitted else ""

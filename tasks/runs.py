@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -18,12 +18,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tasks import locks
+from tasks import locks, orchestration
 from tasks.artifacts import Artifact, Store
 from tasks.canonical import plain
 from tasks.durable import replace_atomically
 from tasks.environment import workspace
-from tasks.errors import ConfigError, describe, storage_error
+from tasks.errors import ConfigError, describe, one_line, storage_error
 from tasks.tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -57,9 +57,11 @@ class Run:
     config: dict[str, Any]
     until: str | None = None
     prefect_flow_run_id: str | None = None
+    reason: dict[str, str] = field(default_factory=dict)  # why it was started: `why`, `event`
     inspect: bool = False
     run_id: str = field(default_factory=lambda: _new_id())
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)  # what a flow found out beside its stages
     inspections: list[Inspection] = field(default_factory=list)
     mlflow_run_id: str | None = None
     status: str = "running"
@@ -87,6 +89,14 @@ class Run:
         self.stages[stage] = entry
         self.save()
 
+    def note(self, name: str, found: Mapping[str, Any]) -> None:
+        """Keep what a flow found out, in the ledger and on the parent MLflow run."""
+        self.notes[name] = dict(found)
+        self.save()
+        if self.mlflow_run_id:
+            tags = {f"unveil.{name}.{key}": one_line(str(value), 500) for key, value in found.items()}
+            self.tracker.log_summary(self.mlflow_run_id, {name: dict(found)}, tags)
+
     def save(self) -> None:
         """Write ``run.json`` atomically."""
         _write(self.folder / LEDGER, self.as_dict())
@@ -99,12 +109,14 @@ class Run:
             "preset": self.preset,
             "status": self.status,
             "error": self.error,
+            "reason": self.reason,
             "started": self.started,
             "finished": self.finished,
             "config": self.config,
             "mlflow": self.tracker.describe() | {"parent_run_id": self.mlflow_run_id},
             "prefect": {"flow_run_id": self.prefect_flow_run_id},
             "stages": self.stages,
+            "notes": self.notes,
         }
 
 
@@ -124,9 +136,10 @@ def running(
     preset: str = "",
     until: str | None = None,
     flow_run_id: str | None = None,
+    reason: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
     """Open a run: reconcile vanished ones, keep a ledger and a parent MLflow run, close both in any case."""
-    run = Run(workspace(), flow, preset, config, until=until, prefect_flow_run_id=flow_run_id)
+    run = Run(workspace(), flow, preset, config, until, flow_run_id, dict(reason or {}))
     _make_folder(run)
     reconcile(run.home)
     # The ledger comes first: a run that MLflow knows and the ledger does not could never be reconciled.
@@ -165,7 +178,7 @@ def inspecting(
 
 
 def reconcile(home: Path) -> list[str]:
-    """Mark runs whose process vanished as failed, in the ledger and in MLflow; returns their ids."""
+    """Mark runs whose process vanished as failed, in the ledger, MLflow and Prefect; returns their ids."""
     gone = []
     for ledger in sorted(home.glob(f"runs/*/{LEDGER}")):
         entry = read_ledger(ledger)
@@ -178,6 +191,8 @@ def reconcile(home: Path) -> list[str]:
             continue
         run_id = ledger.parent.name
         Tracker(home).reconcile(run_id)
+        with attempting("tell Prefect about a vanished run"):
+            orchestration.reconcile((entry.get("prefect") or {}).get("flow_run_id"))
         _write(ledger, entry | {"status": "failed", "error": "process vanished", "finished": _now()})
         logger.warning("run %s ended without a word; marked as failed", run_id)
         gone.append(run_id)
@@ -203,6 +218,14 @@ def former_fingerprint(run: Run, stage: str) -> str | None:
         if entry.get("fingerprint"):
             return str(entry["fingerprint"])
     return None
+
+
+def newest(home: Path, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+    """The ledger of the newest run that is as wanted."""
+    ledgers = [path for path in home.glob(f"runs/*/{LEDGER}") if not path.parent.is_symlink()]
+    ledgers.sort(key=lambda path: (path.parent.name[:15], path.parent.stat().st_mtime_ns), reverse=True)
+    entries = (read_ledger(path) for path in ledgers)
+    return next((entry for entry in entries if entry and wanted(entry)), None)
 
 
 @contextmanager
@@ -236,7 +259,9 @@ def _close(run: Run) -> None:
 
 def _tags(run: Run) -> dict[str, str]:
     flow_run_id = run.prefect_flow_run_id or ""
-    return {"unveil.run_id": run.run_id, "unveil.preset": run.preset, "prefect.flow_run_id": flow_run_id}
+    reason = {f"unveil.reason.{name}": one_line(text, 500) for name, text in run.reason.items()}
+    about = {"unveil.run_id": run.run_id, "unveil.preset": run.preset, "prefect.flow_run_id": flow_run_id}
+    return about | reason
 
 
 def _point_latest(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tasks.artifacts import Artifact
 from tasks.stage import Stage
 
 ingestion = Stage(
@@ -28,8 +29,34 @@ tokenization = Stage(
 )
 embeddings = Stage("embeddings", core="tasks.embeddings:embed")
 pretraining = Stage("pretraining", core="tasks.training:pretrain")
+finetuning_sentiment = Stage("finetuning-sentiment", core="tasks.finetuning.sentiment:finetune_sentiment")
+finetuning_question_answering = Stage(
+    "finetuning-question-answering",
+    core="tasks.finetuning.question_answering:finetune_question_answering",
+)
+finetuning_translation = Stage(
+    "finetuning-translation", core="tasks.finetuning.translation:finetune_translation"
+)
 evaluation = Stage("evaluation", core="tasks.evaluation.evaluate:evaluate")
 reporting = Stage("reporting", core="tasks.reporting.report:report")
+promotion = Stage("promotion", core="tasks.promotion.promote:promote")
 
-ALL = (ingestion, cleaning, tokenization, embeddings, pretraining, evaluation, reporting)
+ALL = (
+    ingestion,
+    cleaning,
+    tokenization,
+    embeddings,
+    pretraining,
+    finetuning_sentiment,
+    finetuning_question_answering,
+    finetuning_translation,
+    evaluation,
+    reporting,
+    promotion,
+)
 NAMES = tuple(stage.name for stage in ALL)
+
+
+def may_have(artifact: Artifact, file: str) -> bool:
+    """Whether an artefact has a file that it may lack; one that is still to be built may have it."""
+    return not artifact.content or (artifact.path / file).is_file()

@@ -96,6 +96,22 @@ TRANSLATION = pa.schema(
         *_PROVENANCE,
     ]
 )
+# Pairs of sentences that differ in who they are about: `more` is the one that fits the stereotype. `group` is
+# what the stereotype is about (a bias type, an occupation). `direction` is, in CrowS-Pairs, whether the pair
+# shows a stereotype ("stereo") or breaks one ("antistereo"), and in WinoBias the gender that the stereotype
+# gives to the occupation ("female", "male"); empty where the source does not tell. `type` is WinoBias' type.
+PAIRS = pa.schema(
+    [
+        ("id", pa.string()),
+        ("group", pa.string()),
+        ("direction", pa.string()),
+        ("more", pa.string()),
+        ("less", pa.string()),
+        ("type", pa.string()),
+        *_PROVENANCE,
+    ]
+)
+PROBES = ("crows-pairs", "winobias")
 LABELLED = {
     "sentiment": SENTIMENT,
     "question-answering": QUESTION_ANSWERING,

@@ -9,7 +9,9 @@ Three properties hold by construction and are checked on what is written:
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,6 +28,9 @@ from tasks.vocabulary import SMALLEST_VOCABULARY, SPECIAL_TOKENS, load_tokenizer
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
+CONTINUATION = "continuation"
+# Whatever is new, so much of what was known is read again: a few documents alone would be learnt by heart.
+_LEAST_REPLAY = 0.05
 
 
 class TokenizationConfig(StageConfig):
@@ -48,6 +53,17 @@ class TokenizationConfig(StageConfig):
     )
     verify_every: int = Field(
         default=10, ge=1, description="One document in so many is decoded again and compared with its text."
+    )
+
+
+class ContinuedTokenizationConfig(TokenizationConfig):
+    """How tokens are prepared for a model that goes on learning: its vocabulary stays."""
+
+    replay: float = Field(
+        default=1.0,
+        ge=0.0,
+        le=1000.0,
+        description="Bytes of text that the champion knows, to be read again, per byte of new text.",
     )
 
 
@@ -84,27 +100,35 @@ def tokenize(inputs: Mapping[str, Artifact], config: TokenizationConfig, folder:
     Writes ``tokenizer.json``, ``index.json`` and for each split ``<split>.bin`` and
     ``<split>.documents.parquet`` (see ``tasks.token_shards``). An empty split gives empty files.
 
+    With an input ``former``, the tokens that a champion learnt from, its tokenizer is kept, because the champion
+    knows no other, and a further shard ``continuation`` holds the new training documents among some known ones.
+
     Raises:
         DataError: no text in the training split, a document in an unknown split, or one that does not
             round-trip.
     """
     documents = inputs["cleaning"].file("documents.parquet")
     _check_splits(documents)
-    trained = train_tokenizer(
-        (row["text"] for row in _rows(documents, "train")),
-        vocab_size=config.vocab_size,
-        min_frequency=config.min_frequency,
-        max_token_bytes=config.max_token_bytes,
-    )
-    trained.save(str(folder / "tokenizer.json"))
+    former = inputs.get("former")
+    if former is None:
+        trained = train_tokenizer(
+            (row["text"] for row in _rows(documents, "train")),
+            vocab_size=config.vocab_size,
+            min_frequency=config.min_frequency,
+            max_token_bytes=config.max_token_bytes,
+        )
+        trained.save(str(folder / "tokenizer.json"))
+    else:
+        shutil.copyfile(former.file("tokenizer.json"), folder / "tokenizer.json")
     # What is used from here on is the file that the others will read.
     tokenizer = load_tokenizer(folder / "tokenizer.json")
     size = tokenizer.get_vocab_size()
-    if size < config.vocab_size:
+    if former is None and size < config.vocab_size:
         log.warning("%d vocabulary entries of %d asked for: no more pairs repeat", size, config.vocab_size)
     tallies: dict[str, Tally] = {}
-    for split in SPLITS:
-        rows = _rows(documents, split)
+    chosen = None if former is None else _continuation(documents, former, _replay(config))
+    for split in SPLITS if chosen is None else (*SPLITS, CONTINUATION):
+        rows = _rows(documents, split, chosen)
         tallies[split] = write_shard(folder, split, rows, tokenizer, config.verify_every)
         log.info("%s: %d documents, %d tokens", split, tallies[split].documents, tallies[split].tokens)
     index = {"dtype": shard_dtype(size).name, "vocab_size": size, "splits": _index(tallies)}
@@ -136,9 +160,32 @@ def _check_splits(documents: Path) -> None:
         )
 
 
-def _rows(documents: Path, split: str) -> Iterator[dict[str, str]]:
+def _rows(documents: Path, split: str, chosen: frozenset[str] | None = None) -> Iterator[dict[str, str]]:
     rows = tables.iterate(documents, ["id", "split", "text"])
+    if split == CONTINUATION:
+        return (row for row in rows if row["id"] in (chosen or ()))
     return (row for row in rows if row["split"] == split)
+
+
+def _replay(config: TokenizationConfig) -> float:
+    return config.replay if isinstance(config, ContinuedTokenizationConfig) else 1.0
+
+
+def _continuation(documents: Path, former: Artifact, replay: float) -> frozenset[str]:
+    """Ids of the training documents to go on with: all new ones, and known ones in an order set by their ids."""
+    known = set(tables.read_arrow(former.file("train.documents.parquet"), ["id"]).column("id").to_pylist())
+    sizes = {row["id"]: len(row["text"].encode()) for row in _rows(documents, "train")}
+    new = sizes.keys() - known
+    old = sorted(sizes.keys() & known, key=lambda identity: hashlib.sha256(identity.encode()).digest())
+    wanted = max(replay * sum(sizes[i] for i in new), _LEAST_REPLAY * sum(sizes[i] for i in old))
+    chosen, taken = set(new), 0
+    for identity in old:
+        if taken >= wanted and new:
+            break
+        chosen.add(identity)
+        taken += sizes[identity]
+    log.info("to go on with: %d new documents, %d known ones", len(new), len(chosen) - len(new))
+    return frozenset(chosen)
 
 
 def _index(tallies: Mapping[str, Tally]) -> dict[str, dict[str, int]]:

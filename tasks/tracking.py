@@ -15,7 +15,8 @@ import random
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from contextvars import ContextVar
 from functools import cached_property
@@ -142,6 +143,40 @@ class Tracker:
             self.log_batch(run_id, [], {key: value for key, value in (tags or {}).items() if value})
             _patiently(self._client.set_terminated, run_id, _STATUS[status])
 
+    def log_model(
+        self,
+        run_id: str,
+        name: str,
+        *,
+        code: Path,
+        code_paths: Iterable[Path],
+        bundle: Path,
+        requirements: list[str],
+    ) -> str:
+        """Log a servable model (models-from-code, nothing pickled) to a run; returns its address.
+
+        Args:
+            run_id: the run it belongs to.
+            name: its folder among the run's artefacts.
+            code: the file that defines the model.
+            code_paths: packages that the file imports; they travel with the model.
+            bundle: a folder of weights that the model reads.
+            requirements: what must be installed to serve it.
+        """
+        with tempfile.TemporaryDirectory(dir=self.home, prefix=".mlflow-") as folder:
+            target = Path(folder) / name
+            _save_model(target, code, code_paths, bundle, requirements)
+            _patiently(self._client.log_artifacts, run_id, str(target), name)
+        return f"runs:/{run_id}/{name}"
+
+    def call(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of MLflow's client, patiently; the registry is made of these calls."""
+        return _patiently(getattr(self._client, method), *args, **kwargs)
+
+    def exists(self) -> bool:
+        """Whether there is a store already; one elsewhere counts as there."""
+        return not self.uri.startswith("sqlite:///") or _database(self.uri).is_file()
+
     def prepare(self) -> None:
         """Create and migrate the store now, for example before a server opens it."""
         _ = self._client
@@ -259,6 +294,39 @@ def streaming(tracker: Tracker, run_id: str) -> Iterator[None]:
         stream.flush()
 
 
+def _save_model(
+    target: Path, code: Path, code_paths: Iterable[Path], bundle: Path, requirements: list[str]
+) -> None:
+    import yaml
+    from mlflow import pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, Schema
+    from mlflow.types.schema import AnyType
+
+    columns = [ColSpec(DataType.string, name) for name in ("task", "text")]
+    # Whole numbers beside missing ones are neither long nor double to MLflow; the model checks them itself.
+    columns += [
+        ColSpec(AnyType(), name, required=False)
+        for name in ("question", "max_new_tokens", "temperature", "seed")
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about an example, which would be run in a process of its own
+        pyfunc.save_model(
+            path=str(target),
+            python_model=str(code),
+            artifacts={"bundle": str(bundle)},
+            code_paths=[str(path) for path in code_paths],
+            pip_requirements=requirements,
+            signature=ModelSignature(inputs=Schema(columns)),
+        )
+    # MLflow notes where code and weights were taken from, and takes neither from there again.
+    description = yaml.safe_load((target / "MLmodel").read_text(encoding="utf-8"))
+    flavor = description["flavors"]["python_function"]
+    flavor["model_code_path"] = code.name
+    flavor["artifacts"]["bundle"]["uri"] = flavor["artifacts"]["bundle"]["path"]
+    (target / "MLmodel").write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
+
+
 def _metrics(step: int, values: Mapping[str, float]) -> tuple[list[Metric], dict[str, str]]:
     """Finite numbers as metrics; others as tags: SQLite would store NaN as 0 and infinity as 1.8e308."""
     from mlflow.entities import Metric
@@ -303,5 +371,9 @@ def _patiently(call: Callable[..., T], *args: Any, **kwargs: Any) -> T:
 
 def _use_write_ahead_log(uri: str) -> None:
     """The file remembers it; writers no longer block readers, and creating the tables takes half as long."""
-    with closing(sqlite3.connect(uri.removeprefix("sqlite:///").partition("?")[0])) as connection:
+    with closing(sqlite3.connect(_database(uri))) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+
+
+def _database(uri: str) -> Path:
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0])

@@ -15,8 +15,12 @@ from models.training_config import TrainingConfig
 from tasks import tables, tracking
 from tasks.artifacts import CHECKPOINTS, Artifact, write_synced
 from tasks.config import StageConfig, Summary
+from tasks.errors import ConfigError
+from tasks.tokenization import CONTINUATION
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from models.config import ModelConfig
 
 logger = logging.getLogger(__name__)
@@ -76,17 +80,26 @@ class PretrainingSummary(Summary):
     flops: float
     training_loss: float
     validation: dict[str, float]
+    tokens_before: int  # read by the champion that this training goes on from
 
 
 def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: Path) -> PretrainingSummary:
-    """Train from scratch and write the model; resumes from the checkpoints an earlier attempt left behind."""
+    """Train from scratch and write the model; resumes from the checkpoints an earlier attempt left behind.
+
+    With an input ``champion``, a model of this shape, training goes on from its weights, on the ``continuation``
+    shard. The optimiser starts anew: a champion is a model, not an interrupted run.
+
+    Raises:
+        ConfigError: the champion has another shape or vocabulary.
+    """
     from models.export import save_pretrained
     from models.shards import TokenShard
     from models.trainer import train
 
-    shards = inputs["tokenization"]
+    shards, champion = inputs["tokenization"], inputs.get("champion")
     index = json.loads(shards.file("index.json").read_text(encoding="utf-8"))
     shape = config.architecture.build(index["vocab_size"], config.training.context_length)
+    split = "train" if champion is None else CONTINUATION
     logger.info("pretraining: %s parameters", f"{shape.parameter_count():,}")
     history = History(folder / CHECKPOINTS / _HISTORY)
     result = train(
@@ -95,7 +108,9 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
         shards.path,
         folder,
         on_metrics=history.take,
-        identity={"tokenization": shards.content},
+        identity={"tokenization": shards.content} | ({"champion": champion.content} if champion else {}),
+        initial=None if champion is None else _weights(champion, shape),
+        split=split,
     )
     rows = history.rows()
     tables.write(folder / "curves.parquet", (_curve_row(step, values) for step, values in rows), CURVES)
@@ -106,10 +121,11 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
         parameters_without_embeddings=shape.parameter_count(embeddings=False),
         steps=config.training.steps,
         tokens=tokens,
-        epochs=tokens / len(TokenShard(shards.path, "train")),
+        epochs=tokens / len(TokenShard(shards.path, split)),
         flops=6.0 * shape.parameter_count() * tokens,
         training_loss=_recent_loss(rows),
         validation=_last_validation(rows),
+        tokens_before=0 if champion is None else _tokens_read(champion),
     )
     facts = {"architecture": shape.model_dump(), "training": config.training.model_dump(mode="json")}
     write_synced(
@@ -117,6 +133,27 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
         json.dumps(facts | summary.model_dump(mode="json"), indent=1, sort_keys=True),
     )
     return summary
+
+
+def _weights(champion: Artifact, shape: ModelConfig) -> dict[str, Tensor]:
+    """The champion's weights, if it has this shape."""
+    from models.export import load_pretrained
+
+    model = load_pretrained(champion.path)
+    other = [name for name, value in shape.model_dump().items() if getattr(model.config, name) != value]
+    if other:
+        raise ConfigError(
+            f"the champion's {other[0]} is {getattr(model.config, other[0])!r}, not {getattr(shape, other[0])!r}",
+            where="pretraining.architecture",
+            remedy="go on with the champion's settings, or train anew with `unveil run`",
+        )
+    return model.state_dict()
+
+
+def _tokens_read(champion: Artifact) -> int:
+    """Tokens that a champion read in all its trainings."""
+    summary = champion.summary()
+    return int(summary["tokens"]) + int(summary.get("tokens_before", 0))
 
 
 class History:
@@ -160,9 +197,10 @@ class History:
 
 
 def _log(step: int, values: Mapping[str, float]) -> None:
-    """Log a step; `tokens` has another name as a curve, because the summary's total has this one."""
+    """Log a step; what was seen so far has another name as a curve, because the summary's total has this one."""
     tracking.log_step(
-        step, {"tokens_seen" if name == "tokens" else name: value for name, value in values.items()}
+        step,
+        {f"{name}_seen" if name in ("tokens", "examples") else name: value for name, value in values.items()},
     )
 
 

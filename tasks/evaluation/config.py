@@ -7,6 +7,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from tasks.config import StageConfig
+from tasks.evaluation.cost import CostConfig
+from tasks.evaluation.explanation import ExplanationConfig
+from tasks.evaluation.memorisation import MemorisationConfig
+from tasks.evaluation.toxicity import ToxicityConfig
 
 Order = Annotated[int, Field(ge=2, le=8)]
 Temperature = Annotated[float, Field(ge=0.0, le=10.0, allow_inf_nan=False)]
@@ -72,6 +76,13 @@ class EvaluationConfig(StageConfig):
         8, ge=1, le=200, description="Steps of the first greedy sample kept with their candidates."
     )
     candidates_shown: int = Field(5, ge=1, le=50, description="Likeliest next tokens kept for each step.")
+    pairs: int = Field(
+        0, ge=0, le=1_000_000, description="Sentence pairs of each bias set to score at most; 0 is all."
+    )
+    toxicity: ToxicityConfig = Field(ToxicityConfig(), description="Listed words in generated text.")
+    memorisation: MemorisationConfig = Field(MemorisationConfig(), description="Text it knows by heart.")
+    explanation: ExplanationConfig = Field(ExplanationConfig(), description="How far explanations hold.")
+    cost: CostConfig = Field(CostConfig(), description="What it takes to make and to run.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of bootstrap, samples and hidden words.")
     threads: int = Field(0, ge=0, le=4096, description="CPU threads; 0 takes all that the process may use.")
 

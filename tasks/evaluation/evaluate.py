@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import tables
+from tasks import tables, tracking
 from tasks.artifacts import Artifact, canonical_json, write_synced
 from tasks.evaluation import baselines, masked
 from tasks.evaluation.comparison import BITS_PER_BYTE, MASKED_LOSS, MODEL, Scores, compare
 from tasks.evaluation.config import EvaluationConfig
-from tasks.evaluation.facts import cost, test_set
+from tasks.evaluation.examinations import examinations
+from tasks.evaluation.facts import test_set
+from tasks.evaluation.findings import ITEMS, Findings
 from tasks.evaluation.records import DOCUMENTS, RECORDS
 from tasks.evaluation.samples import describe, draw_samples, measure_repetition
 from tasks.evaluation.subject import Subject, open_subject
@@ -32,8 +35,9 @@ WITHOUT_LIKELIHOOD = (
 def evaluate(inputs: Mapping[str, Artifact], config: EvaluationConfig, folder: Path) -> EvaluationSummary:
     """Examine the model of ``pretraining`` on documents of ``tokenization``'s test split.
 
-    Writes ``records.parquet`` (every number), ``documents.parquet`` (what each model makes of each document)
-    and ``samples.json``.
+    Writes ``records.parquet`` (every number), ``documents.parquet`` and ``items.parquet`` (what each model makes
+    of each document and of each item of a task), ``samples.json`` and ``shown.json`` (examples to look at).
+    Timings go to MLflow alone: a file must be the same on every rerun.
 
     Raises:
         DataError: the test split has no text, or a document is in no domain.
@@ -42,21 +46,38 @@ def evaluate(inputs: Mapping[str, Artifact], config: EvaluationConfig, folder: P
     """
     from models.execution import reproducible
 
+    measured: dict[str, float] = {}
     with reproducible(config.threads):
         subject = open_subject(inputs, config)
         scores = list(_score(subject, config))
         samples = [] if subject.objective == "masked" else draw_samples(subject, config)
+        found = dict(_timed(examinations(subject, inputs, config, measured)))
+    tracking.log_step(0, measured)
     records = [record for each in scores for record in compare(each, config.bootstrap_samples, config.seed)]
-    records += [*test_set(subject), *cost(subject)]
+    records += test_set(subject)
+    records += [record for findings in found.values() for record in findings.records]
     records += measure_repetition(samples, subject, config) if samples else ()
     note = WITHOUT_LIKELIHOOD if subject.objective == "masked" else ""
     tables.write(folder / "records.parquet", (record.row() for record in records), RECORDS)
     tables.write(folder / "documents.parquet", (row for each in scores for row in each.rows()), DOCUMENTS)
+    items = (item.row() for findings in found.values() for item in findings.items)
+    tables.write(folder / "items.parquet", items, ITEMS)
+    shown = {name: findings.shown for name, findings in found.items()}
+    write_synced(folder / "shown.json", canonical_json(shown, indent=1))
     described = {"note": note, **describe(samples, config)}
     write_synced(folder / "samples.json", canonical_json(described, indent=1))
     summary = summarise(subject, records)
     log.info("evaluation: bits per byte %s", summary.bits_per_byte or "do not apply")
     return summary
+
+
+def _timed(found: Iterator[tuple[str, Findings]]) -> Iterator[tuple[str, Findings]]:
+    """Say how long each examination took."""
+    started = time.monotonic()
+    for name, findings in found:
+        log.info("%s: %d numbers in %.1f s", name, len(findings.records), time.monotonic() - started)
+        yield name, findings
+        started = time.monotonic()
 
 
 def _score(subject: Subject, config: EvaluationConfig) -> Iterator[Scores]:

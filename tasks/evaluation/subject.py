@@ -122,7 +122,7 @@ def _training_facts(model: Artifact) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         wanted = {name: content["training"][name] for name in ("objective", "context_length", "mask_ratio")}
-        return wanted | {"tokens": content["tokens"]}
+        return wanted | {"tokens": content["tokens"] + content.get("tokens_before", 0)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"does not tell how the model was trained ({error!r})", where=path, remedy="run pretraining again"

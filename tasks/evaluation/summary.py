@@ -28,7 +28,8 @@ class EvaluationSummary(Summary):
     """The main numbers. ``difference`` is the model less each baseline: below zero, the model is better.
 
     ``bits_per_byte`` and its companions are empty for a model trained on masked words alone, ``masked_loss``
-    (nats per hidden word) for one trained on the next word alone.
+    (nats per hidden word) for one trained on the next word alone. ``scores`` holds every other number, by suite,
+    metric and whose it is (a model, ``vs`` a baseline, under a condition, in a domain).
     """
 
     objective: str
@@ -47,6 +48,7 @@ class EvaluationSummary(Summary):
     parameters: int
     training_tokens: int
     training_flops: float
+    scores: dict[str, dict[str, dict[str, dict[str, float]]]]
 
 
 def summarise(subject: Subject, records: Iterable[Record]) -> EvaluationSummary:
@@ -72,7 +74,23 @@ def summarise(subject: Subject, records: Iterable[Record]) -> EvaluationSummary:
         parameters=int(single["parameters"]),
         training_tokens=int(single["training_tokens"]),
         training_flops=single["training_flops"],
+        scores=_scores(records),
     )
+
+
+def _scores(records: Iterable[Record]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """Every number with its interval and n, under names that MLflow can show."""
+    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    for record in records:
+        if record.suite == "language_modelling":
+            continue
+        domain = "" if record.domain == ALL_DOMAINS else record.domain
+        versus = f"vs_{record.baseline}" if record.baseline else ""
+        whose = "/".join(part for part in (record.model, versus, record.condition, domain) if part)
+        values = {"value": record.value, "low": record.low, "high": record.high, "n": float(record.n)}
+        kept = {name: rounded(value) for name, value in values.items() if value is not None}
+        found.setdefault(record.suite, {}).setdefault(record.metric, {})[whose or "all"] = kept
+    return found
 
 
 def _by_domain(records: Iterable[Record]) -> dict[str, dict[str, float]]:

@@ -58,7 +58,7 @@ class Base:
     def pad_id(self) -> int:
         """The token that fills short examples up."""
         pad = self.model.config.pad_token_id
-        return self.model.config.eos_token_id if pad is None else pad
+        return 0 if pad is None else pad  # any token will do: the mask hides it
 
 
 def open_base(inputs: Mapping[str, Artifact]) -> Base:
@@ -105,9 +105,8 @@ def teach(
 ) -> tuple[FineTuned[HeadT], History]:
     """Fine-tune with MLflow's and our own curves; resumes from what a killed attempt left behind.
 
-    Args:
-        labelled: digest of the labelled examples, so that a checkpoint of others is not taken up.
-        validate: measures the head on validation rows; its names become ``validation/<name>``.
+    ``labelled`` is a digest of the labelled examples, so that a checkpoint of others is not taken up;
+    ``validate`` measures the head on validation rows, and its names become ``validation/<name>``.
     """
     from models.finetuning import finetune
 

@@ -28,6 +28,9 @@ def went_in(evidence: Evidence, config: ReportingConfig) -> Section:
         for o in evidence.origins
     ]
     section.table(("domain", "source", "licence", "read", "kept", "text kept"), rows, config.rows_shown)
+    if evidence.labelled_origins:
+        section.say("The labelled examples, for fine-tuning and its tests, come from:")
+        section.table(("labelled set", "source", "licence"), evidence.labelled_origins, config.rows_shown)
     return section
 
 
@@ -58,7 +61,7 @@ def dropped(evidence: Evidence, config: ReportingConfig) -> Section:
         ],
         config.rows_shown,
     )
-    section.lines += _labelled(report["labelled"]).lines
+    section.take(_labelled(report["labelled"]))
     return section
 
 

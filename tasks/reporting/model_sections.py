@@ -7,8 +7,9 @@ from typing import Any
 
 from tasks import tables
 from tasks.reporting import pictures
+from tasks.reporting.blocks import Cell
 from tasks.reporting.config import ReportingConfig
-from tasks.reporting.page import Cell, Section, amount
+from tasks.reporting.page import Section, amount
 from tasks.reporting.safe_text import safe, safe_lines
 from tasks.reporting.sources import Evidence, Row
 from tasks.reporting.verdict import ALL_DOMAINS, estimate, measure, model_names, unit
@@ -50,7 +51,8 @@ def quality(evidence: Evidence, config: ReportingConfig, folder: Path) -> Sectio
     overall = {row["model"]: row for row in evidence.find(metric, domain=ALL_DOMAINS)}
     gaps = {row["baseline"]: row for row in evidence.find(f"{metric}_difference", domain=ALL_DOMAINS)}
     rows: list[tuple[Cell, ...]] = [
-        (model_names(name), *estimate(row), *estimate(gaps.get(name))) for name, row in overall.items()
+        (model_names(name), *estimate(row), *estimate(gaps.get(name), mark=0.0))
+        for name, row in overall.items()
     ]
     section.table(
         ("model", unit(evidence), "95 % interval", "our model less this one", "95 % interval"), rows
@@ -118,9 +120,9 @@ def samples(evidence: Evidence, config: ReportingConfig) -> Section:
         "Continuations as they came, none chosen or mended. Temperature 0 always takes the likeliest token."
     )
     for sample in found["samples"][: config.samples_shown]:
-        section.say(
-            f"> *for* {safe(sample['domain'])}, *temperature* {sample['temperature']:g}<br>",
-            f"*prompt:* {safe_lines(sample['prompt'])}<br>",
+        section.quote(
+            f"*for* {safe(sample['domain'])}, *temperature* {sample['temperature']:g}",
+            f"*prompt:* {safe_lines(sample['prompt'])}",
             f"*model:* {safe_lines(sample['text'], config.sample_characters)}",
         )
     if len(found["samples"]) > config.samples_shown:

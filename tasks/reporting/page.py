@@ -1,13 +1,25 @@
-"""The few forms of Markdown a report is made of. Words in a table are escaped here; prose escapes its own."""
+"""A report is a list of sections, and a section a list of blocks: one content for Markdown, HTML and the card."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tasks.reporting.safe_text import safe
+from tasks.reporting.blocks import (
+    Block,
+    Card,
+    Cards,
+    Cell,
+    Examples,
+    Items,
+    Marked,
+    Paragraph,
+    Picture,
+    Quote,
+    Table,
+)
 
-Cell = str | int | float | None
 _UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
@@ -16,45 +28,69 @@ class Section:
     """One heading and what stands under it."""
 
     title: str
-    lines: list[str] = field(default_factory=list)
+    blocks: list[Block] = field(default_factory=list)
+
+    @property
+    def anchor(self) -> str:
+        """What a link to this section is called."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
     def say(self, *sentences: str) -> None:
-        """A paragraph."""
-        self.lines += [" ".join(sentences), ""]
+        """A paragraph of running text."""
+        self.blocks.append(Paragraph(" ".join(sentences)))
 
-    def table(self, headings: Sequence[str], rows: Sequence[Sequence[Cell]], longest: int = 1000) -> None:
-        """A table; numbers stand to the right. More than ``longest`` rows are counted, not shown."""
+    def quote(self, *lines: str) -> None:
+        """A quotation, line by line."""
+        self.blocks.append(Quote(lines))
+
+    def table(
+        self,
+        headings: Sequence[str],
+        rows: Sequence[Sequence[Cell]],
+        longest: int = 1000,
+        summary: str = "",
+    ) -> None:
+        """A table. More than ``longest`` rows are counted, not shown; with a ``summary`` it is folded in HTML."""
         if not rows:
             return
-        numeric = [all(not isinstance(row[at], str) for row in rows) for at in range(len(headings))]
-        self.lines.append("| " + " | ".join(headings) + " |")
-        self.lines.append("|" + "|".join(" ---: " if number else " --- " for number in numeric) + "|")
-        self.lines += ["| " + " | ".join(map(cell, row)) + " |" for row in rows[:longest]]
-        self.lines.append("")
+        self.blocks.append(Table(tuple(headings), tuple(tuple(row) for row in rows[:longest]), summary))
         if len(rows) > longest:
             self.say(f"{len(rows) - longest:,} more rows are not shown.")
 
     def items(self, sentences: Sequence[str]) -> None:
         """A list."""
-        self.lines += [f"- {sentence}" for sentence in sentences]
-        self.lines.append("")
+        self.blocks.append(Items(tuple(sentences)))
 
     def picture(self, name: str, caption: str) -> None:
         """A picture that lies beside the report."""
-        self.lines += [f"![{caption}]({name})", ""]
+        self.blocks.append(Picture(name, caption))
 
-    def text(self) -> str:
-        """The section as Markdown."""
-        return "\n".join([f"## {self.title}", "", *self.lines])
+    def cards(self, cards: Sequence[Card]) -> None:
+        """The main numbers side by side."""
+        self.blocks.append(Cards(tuple(cards)))
+
+    def marked(self, pieces: Sequence[str], scores: Sequence[float]) -> None:
+        """A text whose pieces are coloured by their scores."""
+        self.blocks.append(Marked(tuple(pieces), tuple(scores)))
+
+    def illustrate(self, examples: Section) -> None:
+        """What stands under another heading, as examples."""
+        if examples.blocks:
+            self.blocks.append(Examples(tuple(examples.blocks)))
+
+    def take(self, other: Section) -> None:
+        """Go on with what stands under another heading."""
+        self.blocks += other.blocks
+
+    def text(self, *, whole: bool = True) -> str:
+        """The section as Markdown; if not the whole, without pictures, examples and folded tables."""
+        shown = (block for block in self.blocks if whole or not _aside(block))
+        lines = [line for block in shown for line in block.markdown()]
+        return "\n".join([f"## {self.title}", "", *lines])
 
 
-def cell(value: Cell) -> str:
-    """One cell: words escaped, whole numbers grouped, fractions with three digits, a dash for none."""
-    if value is None:
-        return "–"
-    if isinstance(value, str):
-        return safe(value) or " "
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.3f}"
+def _aside(block: Block) -> bool:
+    return isinstance(block, Picture | Examples) or (isinstance(block, Table) and bool(block.summary))
 
 
 def size(count: float) -> str:

@@ -78,12 +78,12 @@ def training_curve(path: Path, rows: Sequence[Mapping[str, Any]], dpi: int) -> N
 
     ``rows`` are those of ``curves.parquet``: step, tokens, loss, learning_rate, validation_bits_per_byte ...
     """
-    scores = [(name, _curve(rows, name)) for name, _ in _VALIDATIONS]
+    scores = [(name, curve(rows, name)) for name, _ in _VALIDATIONS]
     name, validation = next(((n, c) for n, c in scores if len(c)), ("", np.empty((0, 2))))
     panels = 2 if len(validation) else 1
     with drawing(path, 4.6 * panels, 3.3, dpi) as figure:
         axes = figure.subplots(1, panels, squeeze=False)[0]
-        _loss_panel(axes[0], _curve(rows, "loss"))
+        _loss_panel(axes[0], curve(rows, "loss"))
         if panels == 2:
             _validation_panel(axes[1], validation, dict(_VALIDATIONS)[name])
 
@@ -95,9 +95,9 @@ _VALIDATIONS = (
 )
 
 
-def _loss_panel(axes: Axes, curve: NDArray[np.float64]) -> None:
-    tokens, losses = curve[:, 0], curve[:, 1]
-    smooth = _smoothed(losses)
+def _loss_panel(axes: Axes, points: NDArray[np.float64]) -> None:
+    tokens, losses = points[:, 0], points[:, 1]
+    smooth = smoothed(losses)
     every = max(1, len(tokens) // _POINTS)
     axes.plot(tokens[::every], losses[::every], color=OURS, alpha=0.4, linewidth=0.8, label="each step")
     axes.plot(tokens[::every], smooth[::every], color=OURS, linewidth=1.8, label="smoothed")
@@ -110,9 +110,9 @@ def _loss_panel(axes: Axes, curve: NDArray[np.float64]) -> None:
     _token_axis(axes)
 
 
-def _validation_panel(axes: Axes, curve: NDArray[np.float64], unit: str) -> None:
-    axes.plot(curve[:, 0], curve[:, 1], color=RIVALS[0], marker="o", markersize=4, linewidth=1.6)
-    last = curve[-1]
+def _validation_panel(axes: Axes, points: NDArray[np.float64], unit: str) -> None:
+    axes.plot(points[:, 0], points[:, 1], color=RIVALS[0], marker="o", markersize=4, linewidth=1.6)
+    last = points[-1]
     axes.annotate(
         f"{last[1]:.3f}",
         (last[0], last[1]),
@@ -135,7 +135,7 @@ def _token_axis(axes: Axes) -> None:
     axes.grid(axis="y")
 
 
-def _curve(rows: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
+def curve(rows: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
     """Points (n, 2): the tokens seen (or the steps, where they were not written down) and one column."""
     found = [
         (row["step"] if row.get("tokens") is None else row["tokens"], row[name])
@@ -145,7 +145,7 @@ def _curve(rows: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.float64]:
     return np.array(found, dtype=np.float64).reshape(-1, 2)
 
 
-def _smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def smoothed(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over a window of a fiftieth of the curve, narrower at its ends."""
     half = len(values) // 100
     sums = np.concatenate([[0.0], np.cumsum(values)])
@@ -185,7 +185,7 @@ def _overall_panel(axes: Axes, bars: Sequence[Bar], colours: Mapping[str, str], 
         )
         end = (bar.high or bar.value) + 0.02 * longest
         axes.text(end, place, f"{bar.value:.3f}", va="center", weight="bold" if place == 0 else "normal")
-    axes.set_yticks(range(len(bars)), [_label(bar.name) for bar in bars])
+    axes.set_yticks(range(len(bars)), [label(bar.name) for bar in bars])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.16 * longest)
     axes.set(title="All test documents", xlabel=f"{unit} (less is better)")
@@ -210,9 +210,9 @@ def _domain_panel(
                 markersize=4.5 if place else 6,
                 color=colours[bar.name],
                 elinewidth=1.3,
-                label=None if row else _label(bar.name),
+                label=None if row else label(bar.name),
             )
-    axes.set_yticks(range(len(by_domain)), [_label(name) for name in by_domain])
+    axes.set_yticks(range(len(by_domain)), [label(name) for name in by_domain])
     axes.set_ylim(len(by_domain) - 0.5, -0.5)
     axes.set(title="By domain", xlabel=f"{unit} (less is better)")
     axes.tick_params(axis="y", length=0)
@@ -234,5 +234,6 @@ def _is_floor(name: str) -> bool:
     return name.startswith(("unigram", "uniform"))
 
 
-def _label(text: str) -> str:
+def label(text: str) -> str:
+    """Text as a picture shows it: short, and with nothing invisible in it."""
     return visible(cut(text, _LONGEST_LABEL))

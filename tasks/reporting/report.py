@@ -1,19 +1,24 @@
-"""The reporting stage: one Markdown page with its pictures, made of what the other stages left behind."""
+"""The reporting stage: what a run came to, as Markdown, as one web page and as a model card.
+
+All three are written from the same sections, which are made of what the other stages left behind.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tasks.artifacts import Artifact, write_synced
 from tasks.config import Summary
-from tasks.reporting import data_sections, model_sections
+from tasks.reporting import model_card, web_page
 from tasks.reporting.config import ReportingConfig
-from tasks.reporting.page import Section, amount
 from tasks.reporting.safe_text import safe
 from tasks.reporting.sources import Evidence
-from tasks.reporting.verdict import limits, rival, standing, verdict
+from tasks.reporting.story import Story
+from tasks.reporting.task_verdict import TASKS, contest
+from tasks.reporting.verdict import rival, standing
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +26,7 @@ log = logging.getLogger(__name__)
 class ReportSummary(Summary):
     """What the page holds, and how the model stands to ``rival``, the best of the older models.
 
-    ``standing`` is better, worse or undecided.
+    ``standing`` is better, worse or undecided; ``tasks`` says the same of each task against its best baseline.
     """
 
     sections: int
@@ -29,60 +34,41 @@ class ReportSummary(Summary):
     characters: int
     standing: str
     rival: str
+    tasks: dict[str, str]
 
 
 def report(inputs: Mapping[str, Artifact], config: ReportingConfig, folder: Path) -> ReportSummary:
-    """Write ``report.md`` and the pictures it shows.
+    """Write ``report.md``, ``report.html``, ``model-card/README.md`` and the pictures they show.
 
-    Needs the artefacts of ingestion, cleaning, tokenization, embeddings, pretraining and evaluation. Equal
-    artefacts give equal bytes.
+    Needs the artefacts of ingestion, cleaning, tokenization, embeddings, pretraining and evaluation, and takes
+    those of the fine-tunings that there are. Equal artefacts give equal bytes.
 
     Raises:
         ArtifactError: a file that the report needs is missing or cannot be read.
     """
     evidence = Evidence(inputs)
-    sections = _sections(evidence, config, folder)
+    story = Story.of(evidence, config, folder)
     text = "\n".join(
-        [f"# {safe(config.title)}", "", *_in_brief(evidence), *(each.text() for each in sections)]
+        [f"# {safe(config.title)}", "", story.brief, "", *(each.text() for each in story.sections)]
     )
     write_synced(folder / "report.md", text.rstrip("\n") + "\n")
-    log.info("report: %d sections", len(sections))
+    page = web_page.web_page(config.title, story.brief, story.sections, folder)
+    write_synced(folder / "report.html", page)
+    (folder / "model-card").mkdir()
+    card = model_card.model_card(evidence, story.brief, story.of_card, story.evaluation)
+    write_synced(folder / "model-card" / "README.md", card.rstrip("\n") + "\n")
+    log.info("report: %d sections", len(story.sections))
+    contests = {suite: contest(evidence, suite) for suite in TASKS}
     return ReportSummary(
-        sections=len(sections),
+        sections=len(story.sections),
         pictures=len(list(folder.glob("*.png"))),
         characters=len(text),
         standing=standing(evidence),
         rival=str(rival(evidence)["baseline"]),
+        tasks={suite: found.standing for suite, found in contests.items() if found},
     )
 
 
-def _sections(evidence: Evidence, config: ReportingConfig, folder: Path) -> list[Section]:
-    """All parts in the order of the story."""
-    what_it_does_not_say = Section("What these numbers do not say")
-    what_it_does_not_say.items(limits(evidence))
-    found = [
-        model_sections.quality(evidence, config, folder),
-        model_sections.samples(evidence, config),
-        model_sections.steps(evidence, config),
-        what_it_does_not_say,
-        data_sections.went_in(evidence, config),
-        data_sections.dropped(evidence, config),
-        data_sections.tokens(evidence),
-        data_sections.vectors(evidence, config, folder),
-        model_sections.training(evidence, config, folder),
-        data_sections.provenance(evidence),
-    ]
-    return [section for section in found if section is not None]
-
-
-def _in_brief(evidence: Evidence) -> list[str]:
-    """The whole story in three sentences."""
-    cleaning, training = evidence.summary("cleaning"), evidence.summary("pretraining")
-    tokens = evidence.summary("tokenization")["splits"]["train"]["tokens"]
-    documents, domains = cleaning["documents"]["kept"], data_sections.domains_in_words(evidence)
-    return [
-        f"{documents:,} documents ({domains}) became {amount(tokens)} training tokens. A model of "
-        f"{amount(training['parameters'])} parameters read {amount(training['tokens'])} tokens in training, "
-        f"repetitions counted. {verdict(evidence)}",
-        "",
-    ]
+def observe(_config: ReportingConfig) -> dict[str, Any]:
+    """The templates, which a report depends on as on code and configuration."""
+    return {**web_page.templates(), **model_card.templates()}

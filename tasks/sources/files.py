@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.errors import SourceError
-from tasks.sources.config import FilesSource, SentimentFiles, split_glob
+from tasks.sources.config import FilesSource, ProbeFiles, SentimentFiles, split_glob
 from tasks.sources.config import QuestionAnsweringFiles as AnsweringFiles
 from tasks.sources.config import TranslationFiles as PairFiles
 from tasks.sources.outcomes import Bad, Kept, Outcome, Outcomes, unusable
 from tasks.sources.records import Reader, Record, json_lines, parquet, separated, whole_text
 
-Files = FilesSource | SentimentFiles | AnsweringFiles | PairFiles
+Files = FilesSource | SentimentFiles | AnsweringFiles | PairFiles | ProbeFiles
 Interpret = Callable[[Record, str], Outcome]
 _READERS: dict[str, Reader] = {
     "txt": whole_text,
@@ -146,6 +146,10 @@ def _columns(source: Files) -> tuple[str, ...]:
             return tuple(filter(None, (source.context, source.question, source.answer, source.answer_start)))
         case PairFiles():
             return source.source_text, source.target_text
+        case ProbeFiles():
+            return tuple(
+                filter(None, (source.more, source.less, source.group, source.direction, source.kind))
+            )
 
 
 def _format(source: Files, path: Path, uri: str) -> str:

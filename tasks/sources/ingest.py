@@ -15,7 +15,7 @@ from tasks import tables
 from tasks.artifacts import Artifact, sha256_of
 from tasks.config import Summary
 from tasks.errors import SourceError
-from tasks.sources import files, labelled, readers, samples
+from tasks.sources import files, labelled, probes, readers, samples
 from tasks.sources.config import (
     SAMPLES_LICENCE,
     AnyFiles,
@@ -26,6 +26,11 @@ from tasks.sources.config import (
     LabelledSource,
     LabelledSources,
     PackageSource,
+    ProbeFiles,
+    ProbePackage,
+    ProbeSamples,
+    ProbeSource,
+    ProbeSources,
     SamplesSource,
     Source,
 )
@@ -37,6 +42,7 @@ _LOG = logging.getLogger(__name__)
 _ENOUGH_BAD = 1_000
 _MAIN_TEXT = {"sentiment": "text", "question-answering": "context", "translation": "source_text"}
 _ID_DIGITS = 20
+AnySource = Source | LabelledSource | ProbeSource
 
 
 class DomainCounts(Summary):
@@ -60,7 +66,10 @@ class SourceCounts(Summary):
 
 
 class IngestionSummary(Summary):
-    """Counts of the stage: documents in all, by domain and by source; labelled rows by task and source."""
+    """Counts of the stage: documents in all, by domain and by source; labelled rows by task and source.
+
+    ``probes`` has the sets of pairs that there are, and no entry for one that has no source.
+    """
 
     documents: int
     bytes: int
@@ -69,10 +78,12 @@ class IngestionSummary(Summary):
     sources: dict[str, SourceCounts]
     labelled: dict[str, int]
     labelled_sources: dict[str, dict[str, SourceCounts]]
+    probes: dict[str, int] = Field(default_factory=dict)
+    probe_sources: dict[str, dict[str, SourceCounts]] = Field(default_factory=dict)
 
 
 def ingest(inputs: Mapping[str, Artifact], config: IngestionConfig, folder: Path) -> IngestionSummary:
-    """Read all sources; write documents, quarantine and labelled rows as parquet into ``folder``.
+    """Read all sources; write documents, quarantine, labelled rows and pairs as parquet into ``folder``.
 
     Args:
         inputs: none; ingestion is where the data begin.
@@ -88,6 +99,11 @@ def ingest(inputs: Mapping[str, Artifact], config: IngestionConfig, folder: Path
         task: tables.write(folder / "labelled" / f"{task}.parquet", reading.labelled(task), schema)
         for task, schema in tables.LABELLED.items()
     }
+    pairs = {
+        name: tables.write(folder / "probes" / f"{name}.parquet", reading.pairs(name), tables.PAIRS)
+        for name in tables.PROBES
+        if _of_probe(config.probes, name)
+    }
     quarantined = tables.write(folder / "quarantine.parquet", reading.quarantine, tables.QUARANTINE)
     sources = reading.counts.pop("documents")
     return IngestionSummary(
@@ -97,7 +113,9 @@ def ingest(inputs: Mapping[str, Artifact], config: IngestionConfig, folder: Path
         domains=dict(sorted(reading.domains.items())),
         sources=sources,
         labelled=rows,
-        labelled_sources=reading.counts,
+        labelled_sources={task: reading.counts[task] for task in tables.LABELLED},
+        probes=pairs,
+        probe_sources={name: reading.counts[name] for name in pairs},
     )
 
 
@@ -147,6 +165,12 @@ class _Reading:
             for kept in self._kept(task, source, self._open_labelled(task, source), ""):
                 yield _row(source, kept, {**kept.values, "split": ""}, _MAIN_TEXT[task])
 
+    def pairs(self, name: str) -> Iterator[dict[str, Any]]:
+        """Rows of one set of pairs."""
+        for source in _of_probe(self._config.probes, name):
+            for kept in self._kept(name, source, self._open_probe(name, source), ""):
+                yield _row(source, kept, kept.values, "more")
+
     def _open(self, source: Source) -> Outcomes:
         limit = self._config.max_document_bytes
         match source:
@@ -165,9 +189,18 @@ class _Reading:
             return files.read(source, labelled.interpreter(source, limit), limit)
         return labelled.rows(source, self._packages[source.sha256], limit)
 
-    def _kept(
-        self, dataset: str, source: Source | LabelledSource, outcomes: Outcomes, domain: str
-    ) -> Iterator[Kept]:
+    def _open_probe(self, name: str, source: ProbeSource) -> Outcomes:
+        limit = self._config.max_document_bytes
+        match source:
+            case ProbeSamples():
+                outcomes = probes.samples(name)
+            case ProbeFiles():
+                outcomes = files.read(source, probes.interpreter(source, limit), limit)
+            case ProbePackage():
+                outcomes = probes.rows(source, self._packages[source.sha256], limit)
+        return probes.each_once(outcomes)
+
+    def _kept(self, dataset: str, source: AnySource, outcomes: Outcomes, domain: str) -> Iterator[Kept]:
         """The good records of a source; the others are quarantined or counted, too many bad ones stop it."""
         counts = SourceCounts()
         reasons: Counter[str] = Counter()
@@ -205,7 +238,7 @@ class _Reading:
             *(counts.bytes / 1e6, time.monotonic() - started),
         )
 
-    def _refuse_too_many(self, source: Source | LabelledSource, counts: SourceCounts, first: Bad) -> None:
+    def _refuse_too_many(self, source: AnySource, counts: SourceCounts, first: Bad) -> None:
         records = counts.kept + counts.quarantined + counts.left_out
         limit = self._config.max_bad_ratio
         if counts.quarantined > limit * records:
@@ -217,10 +250,12 @@ class _Reading:
             )
 
 
-def _all_sources(config: IngestionConfig) -> Iterator[tuple[str, Source | LabelledSource]]:
+def _all_sources(config: IngestionConfig) -> Iterator[tuple[str, AnySource]]:
     yield from (("documents", source) for source in config.sources)
     for task in tables.LABELLED:
         yield from ((task, source) for source in _of_task(config.labelled, task))
+    for name in tables.PROBES:
+        yield from ((name, source) for source in _of_probe(config.probes, name))
 
 
 def _of_task(sources: LabelledSources, task: str) -> tuple[LabelledSource, ...]:
@@ -228,7 +263,12 @@ def _of_task(sources: LabelledSources, task: str) -> tuple[LabelledSource, ...]:
     return found
 
 
-def _row(source: Source | LabelledSource, kept: Kept, values: dict[str, Any], main: str) -> dict[str, Any]:
+def _of_probe(sources: ProbeSources, name: str) -> tuple[ProbeSource, ...]:
+    found: tuple[ProbeSource, ...] = getattr(sources, name.replace("-", "_"))
+    return found
+
+
+def _row(source: AnySource, kept: Kept, values: dict[str, Any], main: str) -> dict[str, Any]:
     """A row with its provenance; ``sha256`` is of its main text, ``id`` tells it from every other record."""
     text = values[main]
     return {
@@ -241,7 +281,7 @@ def _row(source: Source | LabelledSource, kept: Kept, values: dict[str, Any], ma
     }
 
 
-def _quarantined(dataset: str, source: Source | LabelledSource, bad: Bad, domain: str) -> dict[str, Any]:
+def _quarantined(dataset: str, source: AnySource, bad: Bad, domain: str) -> dict[str, Any]:
     return {
         "id": digest("\0".join((source.title, bad.uri, bad.rule, bad.sha256)))[:_ID_DIGITS],
         "dataset": dataset,
@@ -257,12 +297,16 @@ def _quarantined(dataset: str, source: Source | LabelledSource, bad: Bad, domain
     }
 
 
-def _licence(source: Source | LabelledSource) -> str:
-    return SAMPLES_LICENCE if isinstance(source, SamplesSource | LabelledSamples) else source.licence
+def _licence(source: AnySource) -> str:
+    return (
+        SAMPLES_LICENCE
+        if isinstance(source, SamplesSource | LabelledSamples | ProbeSamples)
+        else source.licence
+    )
 
 
 def _text_bytes(kept: Kept) -> int:
-    texts = ("text", "context", "question", "source_text", "target_text")
+    texts = ("text", "context", "question", "source_text", "target_text", "more", "less")
     return sum(len(kept.values[name].encode()) for name in texts if name in kept.values)
 
 

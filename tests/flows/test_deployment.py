@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tasks.artifacts import verify
+from tasks.runs import LEDGER, read_ledger
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -58,7 +62,16 @@ def test_a_deployed_lifecycle_is_run_by_a_worker(server: dict[str, str], smoke: 
     deployed = {entry["name"] for entry in _api(server, "deployments/filter")}
     flows = {entry["name"] for entry in _api(server, "flows/filter")}
     assert deployed == {"local"}
-    assert flows == {"lifecycle", "ingestion", "preparation", "pretraining", "evaluation"}
+    assert flows == {
+        "lifecycle",
+        "ingestion",
+        "preparation",
+        "pretraining",
+        "finetuning",
+        "evaluation",
+        "promotion",
+        "retraining",
+    }
     _prefect(server, "deployment", "run", "lifecycle/local", "--param", "preset=smoke")
     with (tmp_path / "worker.log").open("w") as log:
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "unveil", "--run-once"]
@@ -68,10 +81,59 @@ def test_a_deployed_lifecycle_is_run_by_a_worker(server: dict[str, str], smoke: 
     finally:
         worker.terminate()
         worker.wait(60)
-    run = _api(server, "flow_runs/filter")[0]
+    (run,) = _runs(server)
     assert run["state_name"] == "Completed", (tmp_path / "worker.log").read_text()
     assert run["id"] == smoke.ledger()["prefect"]["flow_run_id"]
     assert {task["state_name"] for task in _api(server, "task_runs/filter")} == {"Cached"}
+
+
+def test_new_text_sets_off_a_retraining(server: dict[str, str], smoke: Any, tmp_path: Path) -> None:
+    """Ingestion finds new documents, its event starts the retraining, and that one says which event it was."""
+    home = tmp_path / "workspace"
+    shutil.copytree(smoke.home, home, symlinks=True)
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for place in range(12):
+        text = f"Chapter {place}. " + " ".join(
+            f"The miller of valley {place} grinds {n} sacks." for n in range(40)
+        )
+        (corpus / f"{place}.txt").write_text(text)
+    settings = {
+        "+sources": [{"type": "files", "path": f"{corpus}/*.txt", "domain": "books", "licence": "CC0-1.0"}]
+    }
+    environment = server | {"UNVEIL_HOME": str(home)}
+    _prefect(environment, "work-pool", "create", "--type", "process", "unveil")
+    _prefect(environment, "--no-prompt", "deploy", "--all")
+    chosen = ["--param", "preset=smoke", "--param", f"settings={json.dumps(settings)}"]
+    _prefect(environment, "deployment", "run", "ingestion/local", *chosen)
+    with (tmp_path / "worker.log").open("w") as log:
+        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "unveil"]
+        worker = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path)
+    try:
+        _wait(lambda: len(_runs(environment)) == 2 and _finished(environment), 400)
+    finally:
+        worker.terminate()
+        worker.wait(60)
+    states = {run["name"].partition("-")[0]: run for run in _runs(environment)}
+    log_text = (tmp_path / "worker.log").read_text()
+    assert {name: run["state_name"] for name, run in states.items()} == {
+        "ingestion": "Completed",
+        "retraining": "Completed",
+    }, log_text
+    assert states["retraining"]["created_by"]["type"] == "AUTOMATION"
+    ledger = read_ledger(home / "runs" / "latest" / LEDGER)
+    assert (ledger["flow"], ledger["status"]) == ("retraining", "completed")
+    assert ledger["reason"]["event"].startswith("unveil.corpus.updated ")
+    assert "12 new documents" in ledger["reason"]["why"]
+    assert ledger["notes"]["promotion"]["verdict"] in ("promote", "refuse", "inconclusive")
+    champion = smoke.first["stages"]["pretraining"]["artifact"]
+    trained = verify(Path(ledger["stages"]["pretraining"]["artifact"]))
+    assert trained.manifest().key["inputs"]["champion"] == verify(Path(champion)).content
+
+
+def _runs(environment: dict[str, str]) -> list[dict[str, Any]]:
+    """Flow runs that are not waiting for their schedule."""
+    return [r for r in _api(environment, "flow_runs/filter") if not r["auto_scheduled"]]
 
 
 def _prefect(environment: dict[str, str], *arguments: str) -> None:
@@ -96,7 +158,7 @@ def _api(environment: dict[str, str], path: str) -> list[dict[str, Any]]:
 
 
 def _finished(environment: dict[str, str]) -> bool:
-    states = {run["state_type"] for run in _api(environment, "flow_runs/filter")}
+    states = {run["state_type"] for run in _runs(environment)}
     return bool(states) and states <= {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 

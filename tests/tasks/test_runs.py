@@ -30,12 +30,14 @@ LEDGER_KEYS = [
     "preset",
     "status",
     "error",
+    "reason",
     "started",
     "finished",
     "config",
     "mlflow",
     "prefect",
     "stages",
+    "notes",
 ]
 STAGE_KEYS = {"artifact", "fingerprint", "cached", "why", "seconds", "mlflow_run_id"}
 
@@ -201,7 +203,9 @@ def test_vanished_runs_are_found_at_the_next_start_and_living_ones_are_left_alon
             "config": {"word": "dies"},
             "mlflow": ledger_of(tracked_workspace, dead)["mlflow"],
             "prefect": {"flow_run_id": None},
+            "reason": {},
             "stages": {},
+            "notes": {},
         }
         assert {r.info.status for r in tracked(tracked_workspace, dead).values()} == {"FAILED"}
         assert set(tracked(tracked_workspace, dead)) == {"flow held", "toy"}

@@ -24,7 +24,7 @@ from tasks import tables, token_shards
 from tasks.artifacts import Artifact
 from tasks.errors import ArtifactError, DataError
 from tasks.token_shards import document_rows, shard_dtype, write_shard
-from tasks.tokenization import SPLITS, TokenizationConfig, tokenize
+from tasks.tokenization import SPLITS, ContinuedTokenizationConfig, TokenizationConfig, tokenize
 from tasks.vocabulary import SPECIAL_TOKENS, load_tokenizer, train_tokenizer
 
 CONFIG = TokenizationConfig(vocab_size=400, verify_every=1)
@@ -298,3 +298,44 @@ def test_a_truncated_or_foreign_tokenizer_is_refused(made: Path, tmp_path: Path)
 def test_a_loaded_tokenizer_takes_control_text_as_text(made: Path) -> None:
     tokenizer = load_tokenizer(made / "tokenizer.json")
     assert 0 not in tokenizer.encode("<|endoftext|>").ids
+
+
+def _continued(tmp_path: Path, new: int, replay: float) -> tuple[Path, set[str]]:
+    """Tokens for a champion of 40 known documents, when ``new`` ones have come; and what it is to read on."""
+    known = [("train", story(i)) for i in range(40)] + [("test", story(90)), ("validation", story(91))]
+    former = tmp_path / "former"
+    former.mkdir()
+    tokenize({"cleaning": cleaning(tmp_path / "clean", known)}, CONFIG, former)
+    grown = cleaning(tmp_path / "grown", [*known, *(("train", story(200 + i)) for i in range(new))])
+    folder = tmp_path / "tokens"
+    folder.mkdir()
+    inputs = {
+        "cleaning": grown,
+        "former": Artifact(stage="tokenization", fingerprint="0", content="0", path=former),
+    }
+    tokenize(inputs, ContinuedTokenizationConfig(**CONFIG.model_dump(), replay=replay), folder)
+    assert (folder / "tokenizer.json").read_bytes() == (former / "tokenizer.json").read_bytes()
+    return folder, set(TokenShard(folder, "continuation").documents.ids)
+
+
+def test_a_champion_reads_what_is_new_among_as_much_of_what_it_knows(tmp_path: Path) -> None:
+    folder, chosen = _continued(tmp_path, new=10, replay=1.0)
+    new = {f"d{i}" for i in range(42, 52)}
+    assert new <= chosen
+    assert 8 <= len(chosen - new) <= 12
+    assert len(TokenShard(folder, "train").documents.ids) == 50  # what n-grams learn from: all of it
+
+
+def test_a_single_new_document_does_not_come_alone(tmp_path: Path) -> None:
+    _, chosen = _continued(tmp_path, new=1, replay=0.0)
+    assert "d42" in chosen and len(chosen) == 1 + 2  # a twentieth of forty
+
+
+def test_without_anything_new_all_is_read_again(tmp_path: Path) -> None:
+    _, chosen = _continued(tmp_path, new=0, replay=1.0)
+    assert chosen == {f"d{i}" for i in range(40)}
+
+
+def test_documents_held_out_stay_held_out_of_a_continuation(tmp_path: Path) -> None:
+    _, chosen = _continued(tmp_path, new=5, replay=100.0)
+    assert not chosen & {"d40", "d41"}

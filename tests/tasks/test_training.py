@@ -7,8 +7,12 @@ from typing import Any
 
 import pytest
 
+from models.training_config import TrainingConfig
 from tasks import tables, tracking
-from tasks.training import CURVES, ArchitectureConfig, History, _curve_row
+from tasks.artifacts import Artifact, Store, fingerprint_of
+from tasks.errors import ConfigError
+from tasks.tokenization import TokenizationConfig, tokenize
+from tasks.training import CURVES, ArchitectureConfig, History, PretrainingConfig, _curve_row, pretrain
 
 
 @pytest.fixture
@@ -59,3 +63,70 @@ def test_a_curve_keeps_no_number_that_differs_between_runs(tmp_path: Path) -> No
 def test_the_vocabulary_comes_from_the_tokenizer() -> None:
     shape = ArchitectureConfig().build(vocab_size=777, context_length=64)
     assert (shape.vocab_size, shape.max_position_embeddings) == (777, 64)
+
+
+def _shards(folder: Path, text: str, former: Artifact | None = None) -> Artifact:
+    """Tokens of a corpus of ours; with ``former``, prepared for going on."""
+    fixed = {"domain": "books", "language": "en", "source": "s", "uri": "u", "licence": "l", "sha256": "0"}
+    splits = ["train"] * 12 + ["validation", "test"]
+    rows = [
+        {
+            "id": f"{text[:3]}{i}",
+            "split": split,
+            "text": f"{text} number {i}. " * 12,
+            "words": 9,
+            "bytes": 1,
+            **fixed,
+        }
+        for i, split in enumerate(splits)
+    ]
+    tables.write(folder / "clean" / "documents.parquet", rows, tables.CLEAN_DOCUMENTS)
+    clean = Artifact(stage="cleaning", fingerprint="0", content="0", path=folder / "clean")
+    (folder / "tokens").mkdir()
+    inputs = {"cleaning": clean} | ({"former": former} if former else {})
+    tokenize(inputs, TokenizationConfig(vocab_size=300, verify_every=1), folder / "tokens")
+    return Artifact(stage="tokenization", fingerprint="0", content=text, path=folder / "tokens")
+
+
+def _published(folder: Path, inputs: dict[str, Artifact], config: PretrainingConfig) -> Artifact:
+    """A pretraining artefact, in a store of its own."""
+    store, key = Store(folder), {"inputs": {name: artifact.content for name, artifact in inputs.items()}}
+    partial = store.begin("pretraining", "test", fingerprint_of(key))
+    return store.commit("pretraining", "test", key, pretrain(inputs, config, partial).model_dump(mode="json"))
+
+
+def _config(width: int = 16, steps: int = 20) -> PretrainingConfig:
+    return PretrainingConfig(
+        architecture=ArchitectureConfig(
+            hidden_size=width,
+            intermediate_size=32,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+        ),
+        training=TrainingConfig(steps=steps, batch_size=4, context_length=32, compile="off", threads=1),
+    )
+
+
+def test_training_goes_on_from_a_champion(tmp_path: Path) -> None:
+    tokens = _shards(tmp_path / "old", "Boats leave the harbour at dawn")
+    champion = _published(tmp_path / "champion", {"tokenization": tokens}, _config(steps=120))
+    new = _shards(tmp_path / "new", "Carts come to the market at noon", former=tokens)
+    again = _published(tmp_path / "again", {"tokenization": new, "champion": champion}, _config())
+    scratch = _published(tmp_path / "scratch", {"tokenization": new}, _config())
+    losses = {
+        artifact.path: [row["loss"] for row in tables.iterate(artifact.file("curves.parquet"))]
+        for artifact in (again, scratch)
+    }
+    assert losses[again.path][0] < losses[scratch.path][0] - 0.3
+    assert again.summary()["tokens_before"] == champion.summary()["tokens"] == 120 * 4 * 32
+    third = _published(tmp_path / "third", {"tokenization": new, "champion": again}, _config(steps=5))
+    assert third.summary()["tokens_before"] == (120 + 20) * 4 * 32
+
+
+def test_a_champion_of_another_shape_is_refused(tmp_path: Path) -> None:
+    tokens = _shards(tmp_path / "old", "Boats leave the harbour at dawn")
+    champion = _published(tmp_path / "champion", {"tokenization": tokens}, _config(steps=1))
+    with pytest.raises(ConfigError, match="hidden_size is 16, not 24"):
+        _published(tmp_path / "other", {"tokenization": tokens, "champion": champion}, _config(width=24))

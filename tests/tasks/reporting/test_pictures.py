@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.reporting.pictures import Bar, _curve, _smoothed, quality_bars, training_curve
+from tasks.reporting.pictures import Bar, curve, quality_bars, smoothed, training_curve
 from tests.tasks.reporting.tiny_run import curve_rows
 
 PNG = b"\x89PNG"
@@ -20,16 +20,16 @@ BARS = [
 
 def test_a_curve_leaves_out_what_was_not_measured() -> None:
     rows = curve_rows(30)
-    assert _curve(rows, "validation_bits_per_byte")[:, 0].tolist() == [1600, 3200, 4800]
+    assert curve(rows, "validation_bits_per_byte")[:, 0].tolist() == [1600, 3200, 4800]
     without_tokens = [row | {"tokens": None} for row in rows]
-    assert _curve(without_tokens, "loss")[:3, 0].tolist() == [1, 2, 3]
-    assert _curve(rows, "not_a_column").shape == (0, 2)
+    assert curve(without_tokens, "loss")[:3, 0].tolist() == [1, 2, 3]
+    assert curve(rows, "not_a_column").shape == (0, 2)
 
 
 def test_smoothing_keeps_a_constant_and_the_length() -> None:
-    assert np.allclose(_smoothed(np.full(500, 3.0)), 3.0)
+    assert np.allclose(smoothed(np.full(500, 3.0)), 3.0)
     ramp = np.arange(1000.0)
-    assert np.allclose(_smoothed(ramp)[20:-20], ramp[20:-20])
+    assert np.allclose(smoothed(ramp)[20:-20], ramp[20:-20])
 
 
 @pytest.mark.parametrize("steps", [1, 2, 40, 5000])

@@ -59,8 +59,8 @@ def test_a_rerun_gives_the_same_bytes_pictures_included(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write(inputs, tmp_path / name)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["quality.png", "report.md", "training.png"]
-    for name in names:
+    assert names == ["model-card", "quality.png", "report.html", "report.md", "training.png"]
+    for name in [*names[1:], "model-card/README.md"]:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert b"Software" not in (tmp_path / "one" / "quality.png").read_bytes()
 
@@ -127,6 +127,46 @@ def test_lengths_are_those_of_the_configuration(tmp_path: Path) -> None:
     assert long.count("*model:*") == 2 and short.count("*model:*") == 1
     assert "*model:* many words many wor…\n" in short and "1 more are in" in short
     assert "one token at a time" in long and "one token at a time" not in short
+
+
+def test_what_was_not_measured_follows_from_the_records(tmp_path: Path) -> None:
+    _, bare = write(tiny_run.run(tmp_path / "bare"), tmp_path / "out")
+    _, whole = write(tiny_run.run(tmp_path / "whole", examined=True), tmp_path / "out2")
+    [few] = [line for line in whole.splitlines() if line.startswith("- Not measured here")]
+    [many] = [line for line in bare.splitlines() if line.startswith("- Not measured here")]
+    for what in ("sentiment analysis", "toxic output", "CrowS-Pairs", "identity swaps", "remembered"):
+        assert what in many and what not in few
+    assert "WinoBias" in many and "WinoBias" in few  # no record of it in either
+    assert "whether what it says is true" in few
+
+
+def test_tasks_are_judged_against_the_best_simple_way_and_undecided_stays_undecided(tmp_path: Path) -> None:
+    summary, text = write(tiny_run.run(tmp_path, examined=True), tmp_path / "out")
+    assert summary.tasks == {"sentiment": "better", "question_answering": "undecided", "translation": "worse"}
+    assert (
+        "beats the best simple way (TF-IDF with logistic regression)**: accuracy 0.680 against 0.620" in text
+    )
+    assert "on 93 test items, difference +0.060, 95 % interval +0.010 to +0.110" in text
+    assert "cannot be told apart from the best simple way (never an answer)" in text
+    assert "loses to the best simple way (nearest neighbour&#39;s translation)" in text
+    assert "It was fine-tuned on 321 labelled examples." in text
+    assert summary.pictures == 5 and "finetuning-question-answering.png" in text
+
+
+def test_a_new_suite_and_a_new_measure_of_an_old_one_appear_without_code(tmp_path: Path) -> None:
+    _, text = write(tiny_run.run(tmp_path, examined=True), tmp_path / "out")
+    assert "| a new measure | plain words | 3.250 | 7 | things | counted |" in text
+    for measure in ("self bleu", "peak memory | our model | 412,000,000", "placeholder survival"):
+        assert measure in text
+
+
+def test_fine_tuned_but_not_scored_and_scored_but_not_fine_tuned_are_both_told(tmp_path: Path) -> None:
+    whole, bare = (tiny_run.run(tmp_path / str(each), examined=each) for each in (True, False))
+    taught = {name: found for name, found in whole.items() if name == "finetuning-sentiment"}
+    _, unscored = write(bare | taught, tmp_path / "unscored")
+    assert "## Sentiment analysis" in unscored and "best simple way" not in unscored
+    _, untaught = write(bare | {"evaluation": whole["evaluation"]}, tmp_path / "untaught")
+    assert "best simple way" in untaught and "It was fine-tuned on" not in untaught
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

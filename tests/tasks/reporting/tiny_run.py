@@ -14,23 +14,34 @@ from tasks.evaluation.evaluate import evaluate
 from tasks.training import CURVES
 from tests.tasks.evaluation import tiny_inputs
 from tests.tasks.evaluation.tiny_inputs import artifact
+from tests.tasks.reporting import tiny_examinations
 
 STEPS = 40
 
 
 def run(
-    home: Path, *, text: str = "plain words", objective: str = "causal", test: int = 12, curves: bool = True
+    home: Path,
+    *,
+    text: str = "plain words",
+    objective: str = "causal",
+    test: int = 12,
+    curves: bool = True,
+    examined: bool = False,
 ) -> dict[str, Artifact]:
-    """The six inputs of the reporting stage; `text` is planted wherever data, files or prompts are quoted."""
+    """The inputs of the reporting stage; `text` is planted wherever data, files or prompts are quoted.
+
+    With `examined` the model was fine-tuned and went through every examination.
+    """
     store = Store(home)
     rows = [row | {"source": text, "licence": text} for row in tiny_inputs.documents(test)]
-    cleaning = _cleaning(store, rows, text)
+    cleaning = _cleaning(store, rows, text, examined)
     tokenization = tiny_inputs.tokens(store, cleaning)
     pretraining = _pretraining(store, tokenization, objective, curves)
     inputs = {"cleaning": cleaning, "tokenization": tokenization, "pretraining": pretraining}
-    evaluation = _evaluation(store, inputs, text)
+    evaluation = _evaluation(store, inputs, text, examined)
     made = {"ingestion": _ingestion(store, rows), "embeddings": _embeddings(store, text)}
-    return made | inputs | {"evaluation": evaluation}
+    taught = tiny_examinations.finetunings(store, text) if examined else {}
+    return made | inputs | {"evaluation": evaluation} | taught
 
 
 def _ingestion(store: Store, rows: list[dict[str, Any]]) -> Artifact:
@@ -44,7 +55,7 @@ def _ingestion(store: Store, rows: list[dict[str, Any]]) -> Artifact:
     return artifact(store, "ingestion", write, rows=len(rows))
 
 
-def _cleaning(store: Store, rows: list[dict[str, Any]], text: str) -> Artifact:
+def _cleaning(store: Store, rows: list[dict[str, Any]], text: str, labelled: bool) -> Artifact:
     split = {"train": 30, "validation": 1, "test": 12}
     example = {"dropped": 2, "bytes": 1234, "domains": {"books": 2}, "samples": [{"reason": text}]}
     report = {
@@ -56,10 +67,14 @@ def _cleaning(store: Store, rows: list[dict[str, Any]], text: str) -> Artifact:
     def write(folder: Path) -> dict[str, Any]:
         tables.write(folder / "documents.parquet", rows, tables.CLEAN_DOCUMENTS)
         (folder / "filter_report.json").write_text(json.dumps(report))
+        if labelled:
+            (folder / "labelled").mkdir()
+            row = dict.fromkeys(tables.SENTIMENT.names) | {"source": text, "licence": text}
+            tables.write(folder / "labelled" / "sentiment.parquet", [row], tables.SENTIMENT)
         counts = {"records_in": len(rows) + 2, "kept": len(rows), "dropped": 2}
         return {"documents": counts, "bytes_in": 12_345, "bytes_out": 9_999, "words": 1_500}
 
-    return artifact(store, "cleaning", write, rows=[row["id"] for row in rows], text=text)
+    return artifact(store, "cleaning", write, rows=[row["id"] for row in rows], text=text, labelled=labelled)
 
 
 def _embeddings(store: Store, text: str) -> Artifact:
@@ -101,7 +116,7 @@ def curve_rows(steps: int) -> list[dict[str, Any]]:
     ]
 
 
-def _evaluation(store: Store, inputs: dict[str, Artifact], text: str) -> Artifact:
+def _evaluation(store: Store, inputs: dict[str, Artifact], text: str, examined: bool) -> Artifact:
     config = EvaluationConfig(
         prompts=(SamplePrompt(domain=text[:64], text=text[:8]),),
         max_new_tokens=6,
@@ -118,6 +133,9 @@ def _evaluation(store: Store, inputs: dict[str, Artifact], text: str) -> Artifac
         for step in (samples["steps"] or {"steps": []})["steps"]:
             step["candidates"][0]["text"] = text
         (folder / "samples.json").write_text(json.dumps(samples))
+        if examined:
+            tiny_examinations.add(folder, text)
         return summary
 
-    return artifact(store, "evaluation", write, model=inputs["pretraining"].content, text=text)
+    key = {"model": inputs["pretraining"].content, "text": text, "examined": examined}
+    return artifact(store, "evaluation", write, **key)

@@ -1,0 +1,323 @@
+"""Question answering by extraction: `<|endoftext|> question <|sep|> context`, and the span the head points at.
+
+A context longer than the model is read in overlapping windows (Devlin et al. 2019, BERT). Every window weighs
+each of its tokens against its own "the answer is not here" (position 0), so the odds of all windows can be
+laid side by side over the context, however many windows there are.
+
+The span returned is the one whose expected F1 is greatest under these odds, not the likeliest one. An unsure
+model spreads its odds over many spans that overlap; the likeliest is then a single word, and mostly wrong.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from models.examples import Example, collate
+from models.execution import resolve_precision
+from models.export import SEPARATOR
+from models.head_export import HeadConfig
+from models.heads import NO_ANSWER, SpanExtractor
+from models.scoring import autocast
+
+DOC_STRIDE, MAX_ANSWER_TOKENS = "doc_stride", "max_answer_tokens"
+NO_ANSWER_THRESHOLD, TEMPERATURE = "no_answer_threshold", "temperature"
+SETTINGS = frozenset({DOC_STRIDE, MAX_ANSWER_TOKENS, NO_ANSWER_THRESHOLD, TEMPERATURE})
+BEGIN = "<|endoftext|>"
+_SMALLEST = 1e-300
+_FLOOR = -300.0  # of a log-odds below the largest: two of them together are still a positive float
+Floats = NDArray[np.float64]
+Offsets = tuple[tuple[int, int], ...]
+
+
+class Encoded(NamedTuple):
+    """Tokens of a text and the characters [start, end) each of them touches."""
+
+    ids: tuple[int, ...]
+    offsets: Offsets
+
+
+class Window(NamedTuple):
+    """One reading of a question with a part of its context."""
+
+    input_ids: tuple[int, ...]
+    prefix: int  # place in `input_ids` of the first token of the context
+    first: int  # number, in the context, of that token
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the context that it holds."""
+        return len(self.input_ids) - self.prefix
+
+
+class Answer(NamedTuple):
+    """What the model answers. ``text`` is ``context[start : start + len(text)]``, or "" with start -1.
+
+    ``score`` is the F1 that the best span is expected to have, ``no_answer_score`` that of answering nothing,
+    which is the probability that the context does not say; both in [0, 1].
+    """
+
+    text: str
+    start: int
+    score: float
+    no_answer_score: float
+
+
+def encode_texts(tokenizer: Tokenizer, texts: Sequence[str]) -> list[Encoded]:
+    """Tokenise plain text, equal texts once; what looks like a special token is text as well.
+
+    A character of several tokens has all of them at its place; offsets never decrease.
+    """
+    distinct = list(dict.fromkeys(texts))
+    with _plain(tokenizer):
+        encodings = tokenizer.encode_batch(distinct, add_special_tokens=False)
+    encoded = (Encoded(tuple(each.ids), tuple(each.offsets)) for each in encodings)
+    known = dict(zip(distinct, encoded, strict=True))
+    return [known[text] for text in texts]
+
+
+def windows(
+    tokenizer: Tokenizer, question: Encoded, context: Encoded, *, max_tokens: int, doc_stride: int
+) -> list[Window]:
+    """Read a context in windows that begin `doc_stride` tokens apart; the last one ends where it ends.
+
+    No token is left out: a stride longer than a window's room is cut to it. A question of more than half of
+    `max_tokens` loses its end. An empty context has one window without a token of it.
+
+    Raises:
+        ValueError: the tokenizer lacks a special token, or `max_tokens` leaves no room for a context.
+    """
+    begin, separator = _special(tokenizer, BEGIN), _special(tokenizer, SEPARATOR)
+    prefix = (begin, *question.ids[: max_tokens // 2 - 1], separator)
+    room = max_tokens - len(prefix)
+    if room < 1:
+        raise ValueError(f"{max_tokens} tokens hold no question and context; give at least 4")
+    total, stride = len(context.ids), max(1, min(doc_stride, room))
+    starts = [0, *(place + stride for place in range(0, max(0, total - room), stride))]
+    return [
+        Window((*prefix, *context.ids[first : first + room]), len(prefix), first)
+        for first in (min(start, max(0, total - room)) for start in starts)
+    ]
+
+
+def tokens_of_span(offsets: Offsets, start: int, end: int) -> tuple[int, int]:
+    """The first and the last token (inclusive) that touch the characters [start, end).
+
+    Raises:
+        ValueError: the span is empty, or no token touches it.
+    """
+    first = bisect_right(offsets, start, key=lambda each: each[1])
+    last = bisect_left(offsets, end, key=lambda each: each[0]) - 1
+    if start >= end or first > last:
+        raise ValueError(f"no token stands at the characters {start} to {end}")
+    return first, last
+
+
+def target(window: Window, span: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Where in a window the answer's first and last token are; (0, 0) if it is not there.
+
+    None if the window cuts the answer: then neither would be true.
+    """
+    if span is None or span[1] < window.first or span[0] >= window.first + window.tokens:
+        return NO_ANSWER, NO_ANSWER
+    if span[0] < window.first or span[1] >= window.first + window.tokens:
+        return None
+    shift = window.prefix - window.first
+    return span[0] + shift, span[1] + shift
+
+
+class Reading(NamedTuple):
+    """What a head makes of one context: (tokens,) log-odds of each being the first and the last of the answer.
+
+    Odds are against "the answer is not in this window".
+    """
+
+    first: Floats
+    last: Floats
+
+
+class Found(NamedTuple):
+    """The best span of a context: its tokens (inclusive), its expected F1, the probability of no answer."""
+
+    first: int
+    last: int
+    expected_f1: float
+    no_answer: float
+
+    @property
+    def silence(self) -> float:
+        """How many times as much answering nothing is expected to be worth."""
+        return self.no_answer / max(self.expected_f1, _SMALLEST)
+
+
+def answer(
+    head: SpanExtractor,
+    tokenizer: Tokenizer,
+    questions: Sequence[str],
+    contexts: Sequence[str],
+    *,
+    config: HeadConfig,
+    batch_size: int = 32,
+) -> list[Answer]:
+    """Answer each question from its context, or with "" where `config.settings` lets silence win.
+
+    The settings are `DOC_STRIDE`, `MAX_ANSWER_TOKENS`, `TEMPERATURE` and `NO_ANSWER_THRESHOLD`, as fine-tuning
+    stored them. An answer never has space at its ends; where only space is found, there is no answer.
+
+    Raises:
+        ValueError: as many questions as contexts are needed; a setting is missing; the tokenizer lacks a
+            special token.
+    """
+    missing = sorted(SETTINGS - config.settings.keys())
+    if missing:
+        raise ValueError(f"the head's settings lack {', '.join(missing)}")
+    if len(questions) != len(contexts):
+        raise ValueError(f"{len(questions)} questions do not match {len(contexts)} contexts")
+    encoded = encode_texts(tokenizer, contexts)
+    readings = read(
+        head,
+        tokenizer,
+        encode_texts(tokenizer, questions),
+        encoded,
+        max_tokens=config.max_tokens,
+        doc_stride=int(config.settings[DOC_STRIDE]),
+        batch_size=batch_size,
+    )
+    longest, temperature = int(config.settings[MAX_ANSWER_TOKENS]), config.settings[TEMPERATURE]
+    return [
+        decide(
+            context,
+            tokens.offsets,
+            best_span(reading, longest, temperature),
+            config.settings[NO_ANSWER_THRESHOLD],
+        )
+        for context, tokens, reading in zip(contexts, encoded, readings, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def read(
+    head: SpanExtractor,
+    tokenizer: Tokenizer,
+    questions: Sequence[Encoded],
+    contexts: Sequence[Encoded],
+    *,
+    max_tokens: int,
+    doc_stride: int,
+    batch_size: int = 32,
+) -> list[Reading]:
+    """Score every token of every context; where windows overlap, their log-odds are averaged.
+
+    The head is used as it is: put it into evaluation mode before.
+    """
+    jobs = [
+        (number, window)
+        for number, (question, context) in enumerate(zip(questions, contexts, strict=True))
+        for window in windows(tokenizer, question, context, max_tokens=max_tokens, doc_stride=doc_stride)
+        if window.tokens
+    ]
+    jobs.sort(key=lambda job: (-len(job[1].input_ids), job[0], job[1].first))  # little padding
+    totals = [np.zeros((len(context.ids), 3)) for context in contexts]
+    for at in range(0, len(jobs), batch_size):
+        batch = jobs[at : at + batch_size]
+        for (number, window), odds in zip(batch, _log_odds(head, [job[1] for job in batch]), strict=True):
+            held = totals[number][window.first : window.first + window.tokens]
+            held[:, :2] += odds[window.prefix : len(window.input_ids)]
+            held[:, 2] += 1
+    return [Reading(each[:, 0] / each[:, 2], each[:, 1] / each[:, 2]) for each in totals]
+
+
+def best_span(reading: Reading, longest: int, temperature: float) -> Found | None:
+    """Find the span of at most `longest` tokens whose expected token F1 is greatest; None without a token.
+
+    The odds of a span are the product of those of its ends, to the power 1 / `temperature`; those of no answer
+    are 1. Of equal spans the shortest, then the earliest is taken.
+
+    With gold spans of length m, the F1 of a span of length n is 2 * overlap / (n + m), and the overlap is a sum
+    over the span's tokens. So one running sum for each n gives the expectation for every span exactly: time
+    O(longest^2 * tokens) instead of a comparison of all spans with all.
+    """
+    tokens = len(reading.first)
+    if not tokens:
+        return None
+    longest = min(longest, tokens)
+    odds, log_scale = _span_odds(reading, longest, temperature)
+    lengths = np.arange(1, longest + 1)
+    worth = (2.0 / (lengths[:, None] + lengths[None, :])) @ _coverage(odds)
+    running = np.concatenate([np.zeros((longest, 1)), np.cumsum(worth, axis=1)], axis=1)
+    best = (-1.0, 0, 0)
+    for length in range(1, longest + 1):
+        values = running[length - 1, length:] - running[length - 1, : tokens + 1 - length]
+        start = int(values.argmax())
+        best = max(best, (float(values[start]), -length, -start))
+    total = float(odds.sum())
+    answered = float(1.0 / (1.0 + np.exp(-np.clip(np.log(total) + log_scale, -700.0, 700.0))))
+    first = -best[2]
+    return Found(first, first - best[1] - 1, best[0] / total * answered, 1.0 - answered)
+
+
+def decide(context: str, offsets: Offsets, found: Found | None, threshold: float) -> Answer:
+    """Answer with the span unless silence is expected to be worth more than `threshold` times as much."""
+    if found is None:
+        return Answer("", -1, 0.0, 1.0)
+    start, end = offsets[found.first][0], offsets[found.last][1]
+    text = context[start:end]
+    start += len(text) - len(text.lstrip())
+    text = text.strip()
+    silent = not text or found.silence > threshold
+    return Answer("" if silent else text, -1 if silent else start, found.expected_f1, found.no_answer)
+
+
+def _span_odds(reading: Reading, longest: int, temperature: float) -> tuple[Floats, float]:
+    """(longest, tokens) odds, divided by e^scale, of the span of each length - 1 at each start; and scale."""
+    tops = float(reading.first.max()), float(reading.last.max())
+    first = np.exp(np.maximum((reading.first - tops[0]) / temperature, _FLOOR))
+    last = np.exp(np.maximum((reading.last - tops[1]) / temperature, _FLOOR))
+    odds = np.zeros((longest, len(first)))
+    for length in range(1, longest + 1):
+        starts = len(first) + 1 - length
+        odds[length - 1, :starts] = first[:starts] * last[length - 1 :]
+    return odds, sum(tops) / temperature
+
+
+def _coverage(odds: Floats) -> Floats:
+    """(longest, tokens) total odds of the spans of each length that hold a token."""
+    covered = np.cumsum(odds, axis=1)
+    for length in range(1, len(odds) + 1):
+        row = np.cumsum(odds[length - 1])
+        covered[length - 1, length:] = row[length:] - row[:-length]
+    return covered
+
+
+def _log_odds(head: SpanExtractor, read_together: Sequence[Window]) -> Floats:
+    """(B, T, 2) scores less that of position 0."""
+    batch = collate([Example(window.input_ids, ()) for window in read_together], pad_id=0)
+    device = head.score.weight.device
+    with autocast(device, resolve_precision("auto", device)):
+        scores = head(batch.input_ids.to(device), batch.attention_mask.to(device)).double()
+    odds: Floats = (scores - scores[:, :1]).cpu().numpy()
+    return odds
+
+
+def _special(tokenizer: Tokenizer, name: str) -> int:
+    found = tokenizer.token_to_id(name)
+    if found is None:
+        raise ValueError(f"the tokenizer has no {name}")
+    return int(found)
+
+
+@contextmanager
+def _plain(tokenizer: Tokenizer) -> Iterator[None]:
+    before = tokenizer.encode_special_tokens
+    tokenizer.encode_special_tokens = True
+    try:
+        yield
+    finally:
+        tokenizer.encode_special_tokens = before
