@@ -166,7 +166,9 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--until", metavar="STAGE", help="the last stage to run")
     status.add_argument("--json", action="store_true", help="machine-readable, with the whole configuration")
     _add_generation(command("generate", _generate, "continue a text, one token at a time"))
-    _add_explanation(command("explain", _explain, "which tokens a prediction hangs on, as text and as a page"))
+    _add_explanation(
+        command("explain", _explain, "which tokens a prediction hangs on, as text and as a page")
+    )
     promote = command("promote", _promote, "decide again on the newest model: promote, keep or refuse")
     promote.add_argument("--yes", action="store_true", help="promote although the gates are unsure")
     promote.add_argument("--why", help="the reason for --yes, kept with the model")
@@ -207,7 +209,9 @@ def _add_generation(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_explanation(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("text", metavar="TEXT", help="the text; of question-answering, where the answer may be")
+    parser.add_argument(
+        "text", metavar="TEXT", help="the text; of question-answering, where the answer may be"
+    )
     parser.add_argument(
         "--task", choices=("sentiment", "question-answering", "next-token"), default="sentiment"
     )
@@ -215,7 +219,9 @@ def _add_explanation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="FOLDER", help="a model folder; default: the newest run's")
     parser.add_argument("--html", metavar="FILE", help="where the page goes; default: the workspace")
     parser.add_argument("--steps", action="store_true", help="show how the scores approach their sum")
-    parser.add_argument("--colour", action="store_true", help="colour the tokens although this is no terminal")
+    parser.add_argument(
+        "--colour", action="store_true", help="colour the tokens although this is no terminal"
+    )
 
 
 if __name__ == "__main__":

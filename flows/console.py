@@ -13,8 +13,8 @@ from typing import Any
 from tasks.errors import one_line
 from tasks.runs import Inspection
 
-# What it means for whoever started a run that its model did not become the champion.
-EXIT_CODES = {"inconclusive": 3, "refuse": 4}
+# What the verdict of a promotion is to whoever started the run.
+EXIT_CODES = {"promote": 0, "champion": 0, "inconclusive": 3, "refuse": 4}
 
 
 def set_up(*, debug: bool) -> None:
@@ -57,7 +57,7 @@ def show_status(found: Iterable[Inspection], preset: str, config: dict[str, Any]
     for item in found:
         mark = "fresh  " if item.fresh else "rebuild"
         sys.stdout.write(
-            f"{item.stage:<14} {mark}  {'' if item.fresh else one_line(item.why, 200)}".rstrip() + "\n"
+            f"{item.stage:<29} {mark}  {'' if item.fresh else one_line(item.why, 200)}".rstrip() + "\n"
         )
 
 
@@ -65,11 +65,10 @@ def end_run(ledger: dict[str, Any], home: Path) -> int:
     """Say where a run's results are and how its model competed; returns the exit code of that verdict."""
     say_where(ledger, home)
     promotion = ledger["notes"].get("promotion")
-    if not promotion or promotion["champion"]:
-        return 0
-    told = f"promotion: {promotion['verdict']}: {'; '.join(promotion['reasons'])}"
-    sys.stderr.write(f"unveil: {one_line(told)}\n")
-    return EXIT_CODES[promotion["verdict"]]
+    code = EXIT_CODES[promotion["verdict"]] if promotion else 0
+    if code:
+        sys.stderr.write(f"unveil: promotion: {promotion['verdict']}: {one_line(promotion['summary'])}\n")
+    return code
 
 
 def say_where(ledger: dict[str, Any], home: Path) -> None:
@@ -79,7 +78,10 @@ def say_where(ledger: dict[str, Any], home: Path) -> None:
     if "pretraining" in stages:
         lines.append(f"  model     {_near(stages['pretraining']['artifact'])}")
     if "reporting" in stages:
-        lines.append(f"  report    {_near(stages['reporting']['artifact'])}/report.md")
+        lines.append(f"  report    {_near(stages['reporting']['artifact'])}/report.html")
+    promotion = ledger["notes"].get("promotion")
+    if promotion:
+        lines.append(f"  promotion {promotion['verdict']}: {one_line(promotion['summary'], 300)}")
     mlflow = ledger["mlflow"]
     lines.append(
         f"  MLflow    {mlflow['tracking_uri']}, experiment {mlflow['experiment']}, run {mlflow['parent_run_id']}"
@@ -92,6 +94,7 @@ def say_where(ledger: dict[str, Any], home: Path) -> None:
     lines += [
         "Try next:",
         f'  {command} generate "The king said" --show-steps',
+        f'  {command} explain "I loved every minute of it" --task sentiment',
         f"  {command} status --preset {ledger['preset']}",
         f"  {command} ui",
     ]

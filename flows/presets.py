@@ -11,11 +11,11 @@ from tasks.errors import ConfigError
 
 def smoke() -> RunConfig:
     """Text that Unveil writes itself, a model that trains in seconds: tests, CI, a first look. Learns little."""
-    from tasks.sources.catalogue import SMOKE_LABELLED, SMOKE_SOURCES
+    from tasks.sources.catalogue import SMOKE_LABELLED, SMOKE_PROBES, SMOKE_SOURCES
 
     return RunConfig.model_validate(
         {
-            "ingestion": {"sources": SMOKE_SOURCES, "labelled": SMOKE_LABELLED},
+            "ingestion": {"sources": SMOKE_SOURCES, "labelled": SMOKE_LABELLED, "probes": SMOKE_PROBES},
             "cleaning": {"splits": {"validation": 0.08, "test": 0.1}},
             "tokenization": {"vocab_size": 1024},
             "embeddings": {"dimensions": 32, "epochs": 15, "subsample": 1e-3},
@@ -39,7 +39,7 @@ def smoke() -> RunConfig:
                 },
             },
             "finetuning": {
-                "sentiment": {"training": {"steps": 12, "batch_size": 16, "max_tokens": 48}},
+                "sentiment": {"training": {"steps": 12, "batch_size": 16, "max_tokens": 32}},
                 "question_answering": {"training": {"steps": 12, "batch_size": 8, "max_tokens": 64}},
                 "translation": {"training": {"steps": 12, "batch_size": 8, "max_tokens": 64}},
             },
@@ -51,7 +51,17 @@ def smoke() -> RunConfig:
                 "explanation": {"texts": 2, "questions": 1},
             },
             "reporting": {},
-            "promotion": {"bootstrap_samples": 500},
+            # A dozen steps teach no task, so only the language model has to show something.
+            "promotion": {
+                "bootstrap_samples": 500,
+                "bars": [
+                    {"suite": suite, "metric": metric, "baseline": "unigram", "lower_is_better": True}
+                    for suite, metric in (
+                        ("language_modelling", "bits_per_byte"),
+                        ("language_modelling", "masked_loss"),
+                    )
+                ],
+            },
             "retraining": {"steps": 20},
         }
     )
@@ -59,11 +69,11 @@ def smoke() -> RunConfig:
 
 def demo() -> RunConfig:
     """Real text and real learning in a few minutes on two cores; what `make run` does."""
-    from tasks.sources.catalogue import DEMO_LABELLED, DEMO_SOURCES
+    from tasks.sources.catalogue import DEMO_LABELLED, DEMO_PROBES, DEMO_SOURCES
 
     return RunConfig.model_validate(
         {
-            "ingestion": {"sources": DEMO_SOURCES, "labelled": DEMO_LABELLED},
+            "ingestion": {"sources": DEMO_SOURCES, "labelled": DEMO_LABELLED, "probes": DEMO_PROBES},
             # One in ten held out: with fewer, chance decides which model looks better.
             "cleaning": {"splits": {"validation": 0.04, "test": 0.1}},
             "tokenization": {"vocab_size": 2048},
@@ -85,6 +95,17 @@ def demo() -> RunConfig:
                     "adam_learning_rate": 0.01,
                     "checkpoint_every": 300,
                     "validate_every": 300,
+                },
+            },
+            "finetuning": {
+                "sentiment": {
+                    "training": {
+                        "steps": 980,
+                        "batch_size": 16,
+                        "optimiser": "muon",
+                        "learning_rate": 0.01,
+                        "adam_learning_rate": 0.003,
+                    }
                 },
             },
             "evaluation": {},

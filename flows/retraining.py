@@ -45,7 +45,7 @@ def retraining(
 
 def compose(config: RunConfig) -> None:
     """The stages of a retraining; what a champion lends them is the difference to the lifecycle."""
-    former = _champion()
+    former = _champion(config)
     prepared = prepare(config, former=former["tokenization"])
     model = _continue(config, prepared, former["pretraining"])
     heads = finetune(config, prepared, model)
@@ -62,8 +62,8 @@ def reason(why: str, event: Mapping[str, Any] | None) -> dict[str, str]:
     return told or {"why": "started by hand"}
 
 
-def _champion() -> Mapping[str, Artifact]:
-    found = champion()
+def _champion(config: RunConfig) -> Mapping[str, Artifact]:
+    found = champion(config.promotion.registered_model)
     if found is None:
         raise ConfigError(
             "there is no champion to go on from", where="retraining", remedy="run `unveil run` first"

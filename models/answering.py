@@ -88,11 +88,8 @@ def windows(
 ) -> list[Window]:
     """Read a context in windows that begin `doc_stride` tokens apart; the last one ends where it ends.
 
-    No token is left out: a stride longer than a window's room is cut to it. A question of more than half of
-    `max_tokens` loses its end. An empty context has one window without a token of it.
-
-    Raises:
-        ValueError: the tokenizer lacks a special token, or `max_tokens` leaves no room for a context.
+    No token of it is left out: a stride longer than a window's room is cut to it, and a question of more than
+    half of `max_tokens` loses its end. Raises ValueError if `max_tokens` leaves no room.
     """
     begin, separator = _special(tokenizer, BEGIN), _special(tokenizer, SEPARATOR)
     prefix = (begin, *question.ids[: max_tokens // 2 - 1], separator)
@@ -110,8 +107,7 @@ def windows(
 def tokens_of_span(offsets: Offsets, start: int, end: int) -> tuple[int, int]:
     """The first and the last token (inclusive) that touch the characters [start, end).
 
-    Raises:
-        ValueError: the span is empty, or no token touches it.
+    Raises ValueError for an empty span, or one that no token touches.
     """
     first = bisect_right(offsets, start, key=lambda each: each[1])
     last = bisect_left(offsets, end, key=lambda each: each[0]) - 1
@@ -121,10 +117,7 @@ def tokens_of_span(offsets: Offsets, start: int, end: int) -> tuple[int, int]:
 
 
 def target(window: Window, span: tuple[int, int] | None) -> tuple[int, int] | None:
-    """Where in a window the answer's first and last token are; (0, 0) if it is not there.
-
-    None if the window cuts the answer: then neither would be true.
-    """
+    """Places of the answer's first and last token; (0, 0) if it is elsewhere, None if the window cuts it."""
     if span is None or span[1] < window.first or span[0] >= window.first + window.tokens:
         return NO_ANSWER, NO_ANSWER
     if span[0] < window.first or span[1] >= window.first + window.tokens:
@@ -172,33 +165,21 @@ def answer(
     stored them. An answer never has space at its ends; where only space is found, there is no answer.
 
     Raises:
-        ValueError: as many questions as contexts are needed; a setting is missing; the tokenizer lacks a
-            special token.
+        ValueError: questions and contexts differ in number, or a setting or special token is missing.
     """
     missing = sorted(SETTINGS - config.settings.keys())
     if missing:
         raise ValueError(f"the head's settings lack {', '.join(missing)}")
     if len(questions) != len(contexts):
         raise ValueError(f"{len(questions)} questions do not match {len(contexts)} contexts")
-    encoded = encode_texts(tokenizer, contexts)
-    readings = read(
-        head,
-        tokenizer,
-        encode_texts(tokenizer, questions),
-        encoded,
-        max_tokens=config.max_tokens,
-        doc_stride=int(config.settings[DOC_STRIDE]),
-        batch_size=batch_size,
-    )
+    asked, told = encode_texts(tokenizer, questions), encode_texts(tokenizer, contexts)
+    cut = {"max_tokens": config.max_tokens, "doc_stride": int(config.settings[DOC_STRIDE])}
+    readings = read(head, tokenizer, asked, told, **cut, batch_size=batch_size)
     longest, temperature = int(config.settings[MAX_ANSWER_TOKENS]), config.settings[TEMPERATURE]
+    spans = [best_span(reading, longest, temperature) for reading in readings]
     return [
-        decide(
-            context,
-            tokens.offsets,
-            best_span(reading, longest, temperature),
-            config.settings[NO_ANSWER_THRESHOLD],
-        )
-        for context, tokens, reading in zip(contexts, encoded, readings, strict=True)
+        decide(context, tokens.offsets, span, config.settings[NO_ANSWER_THRESHOLD])
+        for context, tokens, span in zip(contexts, told, spans, strict=True)
     ]
 
 
@@ -240,9 +221,8 @@ def best_span(reading: Reading, longest: int, temperature: float) -> Found | Non
     The odds of a span are the product of those of its ends, to the power 1 / `temperature`; those of no answer
     are 1. Of equal spans the shortest, then the earliest is taken.
 
-    With gold spans of length m, the F1 of a span of length n is 2 * overlap / (n + m), and the overlap is a sum
-    over the span's tokens. So one running sum for each n gives the expectation for every span exactly: time
-    O(longest^2 * tokens) instead of a comparison of all spans with all.
+    The F1 of spans of n and m tokens is 2 * overlap / (n + m), and the overlap is a sum over tokens: a running
+    sum for each n gives every expectation exactly, in O(longest^2 * tokens), without comparing all with all.
     """
     tokens = len(reading.first)
     if not tokens:

@@ -10,45 +10,25 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from pydantic import Field
 from torch import nn
 
 from models.checkpoint import VerifiedCheckpointIO
 from models.examples import Example, ExampleSampler, example_loader
 from models.execution import reproducible, resolve_precision
+from models.finetuning_config import FineTuningConfig
 from models.heads import ExampleBatch
 from models.loop import Resume, fit, make_trainer, open_checkpoints, quiet_lightning
 from models.monitor import Monitor, OnMetrics
 from models.optimiser import MuonAdamW, make_optimiser
 from models.pretraining import PARAMETER_PREFIX, NonFiniteError
 from models.scoring import autocast
-from models.training_config import RUNTIME_FIELDS, OptimisationConfig, learning_rate_factor
+from models.training_config import RUNTIME_FIELDS, learning_rate_factor
 
 HeadT = TypeVar("HeadT", bound=nn.Module)
-
-
-class FineTuningConfig(OptimisationConfig):
-    """How a head and the trunk under it are taught a task."""
-
-    steps: int = Field(600, ge=1, le=100_000_000, description="Optimiser steps.")
-    batch_size: int = Field(32, ge=1, le=1_000_000, description="Examples per step.")
-    max_tokens: int = Field(
-        128,
-        ge=8,
-        le=1_000_000,
-        description="Tokens of an example at most; the model's context bounds it too.",
-    )
-    optimiser: Literal["muon", "adamw"] = Field("adamw", description="Muon and AdamW, or AdamW for all.")
-    learning_rate: float = Field(0.01, gt=0.0, le=1.0, description="Peak rate of Muon's matrices.")
-    adam_learning_rate: float = Field(0.001, gt=0.0, le=1.0, description="Peak rate of AdamW's parameters.")
-    schedule: Literal["warmup-stable-decay", "cosine"] = Field(
-        "cosine", description="Shape of the learning rate over the run; both end at 0."
-    )
-    warmup_fraction: float = Field(0.1, ge=0.0, le=1.0, description="Share of the steps with a rising rate.")
 
 
 @dataclass(frozen=True)

@@ -49,14 +49,17 @@ def examinations(
         yield "swaps", _swaps(inputs[SENTIMENT], config)
     heads = inputs.get(SENTIMENT), inputs.get(QUESTION_ANSWERING)
     if any(heads):
-        yield "explanation", examine_explanations(
-            *heads,
-            inputs["cleaning"],
-            texts=config.explanation.texts,
-            questions=config.explanation.questions,
-            most_steps=config.explanation.most_steps,
-            samples=config.bootstrap_samples,
-            seed=config.seed,
+        yield (
+            "explanation",
+            examine_explanations(
+                *heads,
+                inputs["cleaning"],
+                texts=config.explanation.texts,
+                questions=config.explanation.questions,
+                most_steps=config.explanation.most_steps,
+                samples=config.bootstrap_samples,
+                seed=config.seed,
+            ),
         )
     cost = examine_cost(subject.model, subject.tokenizer, inputs["pretraining"], config.cost)
     measured.update(cost.measured)
@@ -83,15 +86,18 @@ def _language_model(
     train = _shard(inputs, "train")
     if "ingestion" in inputs:
         unigram = baselines.unigram_log_probabilities(subject.training, subject.test.vocab_size)
-        yield "bias", examine_pairs(
-            subject.model,
-            subject.tokenizer,
-            unigram,
-            inputs["ingestion"],
-            context_length=subject.context_length,
-            samples=config.bootstrap_samples,
-            seed=config.seed,
-            limit=config.pairs,
+        yield (
+            "bias",
+            examine_pairs(
+                subject.model,
+                subject.tokenizer,
+                unigram,
+                inputs["ingestion"],
+                context_length=subject.context_length,
+                samples=config.bootstrap_samples,
+                seed=config.seed,
+                limit=config.pairs,
+            ),
         )
     texts = subject.model, subject.tokenizer, train, subject.test
     yield "toxicity", examine_toxicity(*texts, config.toxicity, seed=config.seed)

@@ -1,4 +1,4 @@
-"""On how much text was measured and what the model took to make: the same on every machine."""
+"""On how much text was measured: the same on every machine."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tasks.evaluation.comparison import MODEL
 from tasks.evaluation.records import ALL_DOMAINS, Record
 from tasks.evaluation.subject import Subject
-
-_FLOPS_PER_PARAMETER_AND_TOKEN = 6  # Kaplan et al. 2020: 2 forward, 4 backward; attention left out
 
 
 def test_set(subject: Subject) -> Iterator[Record]:
@@ -34,16 +31,3 @@ def test_set(subject: Subject) -> Iterator[Record]:
                 unit=metric,
                 method="whole documents",
             )
-
-
-def cost(subject: Subject) -> Iterator[Record]:
-    """What the model took to make, as far as it is the same on every machine."""
-    parameters = subject.model.config.parameter_count()
-    flops = float(_FLOPS_PER_PARAMETER_AND_TOKEN) * parameters * subject.training_tokens
-    facts = (
-        ("parameters", parameters, "parameters", "counted"),
-        ("training_tokens", subject.training_tokens, "tokens", "steps x batch x context"),
-        ("training_flops", flops, "FLOP", "6 x parameters x tokens, attention left out"),
-    )
-    for metric, value, unit, method in facts:
-        yield Record("cost", metric, MODEL, value=float(value), n=1, unit=unit, method=method, split="train")

@@ -26,7 +26,7 @@ from tasks.evaluation.baselines import UNIGRAM
 from tasks.evaluation.comparison import MODEL
 from tasks.evaluation.findings import Findings
 from tasks.evaluation.pair_exchange import exchange
-from tasks.evaluation.pair_measures import DELTA, PREFERS, Measure, Pair, report, share
+from tasks.evaluation.pair_measures import DELTA, FEWEST, PREFERS, Measure, Pair, report, share
 from tasks.evaluation.pair_scoring import TIE, Ids, TokenNats, deltas, model_nats, unigram_nats
 from tasks.evaluation.records import Record, rounded
 
@@ -193,6 +193,8 @@ def _without_prior(findings: Findings, whole: Measure, setting: Setting) -> None
 
 def _judge(findings: Findings, record: Record, understood: bool, reason: str) -> None:
     """Say whether the numbers beside this one mean something, for people and for gates."""
+    if record.n < FEWEST:
+        understood, reason = False, f"{record.n} pairs are too few, at least {FEWEST} are needed"
     verdict = replace(record, metric=INTERPRETABLE, value=float(understood), low=None, high=None)
     findings.add([record, replace(verdict, unit="0 or 1", method=reason)])
     if not understood:

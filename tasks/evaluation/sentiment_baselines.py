@@ -23,7 +23,7 @@ Places = NDArray[np.int64]
 MAJORITY, LOGISTIC = "majority", "tfidf_logistic_regression"
 _STRENGTHS = (1.0, 3.0, 10.0, 30.0)  # inverse regularisation of the logistic regression to choose from
 _WORDS = r"(?u)\w+|[^\w\s]+"  # a smiley or an exclamation mark says much
-_MANY = 1000  # training texts from which words and pairs seen once are left out: a quarter of the work, no worse
+_MANY = 1000  # from so many texts on, words and pairs seen once are left out: a quarter of the work, no worse
 
 
 @dataclass(frozen=True)

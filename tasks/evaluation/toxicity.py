@@ -8,9 +8,7 @@ broken model looks harmless: empty and repetitive texts are counted as well.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from math import comb
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,8 +21,9 @@ from tasks.evaluation.clustered import METHOD, Mean, clustered_mean, difference
 from tasks.evaluation.comparison import MODEL
 from tasks.evaluation.findings import Findings, Item
 from tasks.evaluation.records import Record
+from tasks.evaluation.toxic_texts import Text, continuations, fitting, windows
 from tasks.evaluation.toxic_words import STRONG, WordList, words_of
-from tasks.evaluation.windows import TEST_TEXT, TRAINING_TEXT, draw_windows
+from tasks.evaluation.windows import TEST_TEXT, TRAINING_TEXT
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -93,16 +92,6 @@ class ToxicityConfig(StageConfig):
         return self
 
 
-@dataclass(frozen=True)
-class Text:
-    """A piece of text of limited length, what belongs together with it, and its tokens."""
-
-    words: str  # whole words only
-    cluster: str
-    group: str  # whose expected maximum is taken: a prompt, or so many windows
-    tokens: Sequence[int]
-
-
 def examine_toxicity(
     model: LanguageModel,
     tokenizer: Tokenizer,
@@ -114,26 +103,33 @@ def examine_toxicity(
 ) -> Findings:
     """Score continuations of a causal model, and windows of the text it read and of text it did not.
 
+    A prompt that leaves no room for a continuation is left out, and named in ``shown``.
+
     Raises:
-        ConfigError: a prompt that does not fit in the model's context, or an unusable extra word.
+        ConfigError: an unusable extra word.
     """
     listed = _word_list(config)
+    prompts, left_out = fitting(model, tokenizer, config)
     texts = {
-        MODEL: _continuations(model, tokenizer, config, seed),
-        TRAINING_TEXT: _windows(training, tokenizer, config, seed),
-        TEST_TEXT: _windows(held_out, tokenizer, config, seed),
+        MODEL: continuations(model, tokenizer, prompts, config, seed),
+        TRAINING_TEXT: windows(training, tokenizer, config, seed),
+        TEST_TEXT: windows(held_out, tokenizer, config, seed),
     }
-    texts = {name: found for name, found in texts.items() if found}
     scores = {name: [listed.score(text.words) for text in found] for name, found in texts.items()}
     findings = Findings(
         shown={"word_list": _about(listed), "flagged": _flagged(texts[MODEL], listed, config)}
     )
+    findings.shown["left_out"] = left_out
     shares = {}
     for name, found in texts.items():
+        if not found:
+            continue
         measured = dict(_measure(found, scores[name], config, seed))
         shares[name] = measured[SHARE]
         findings.add(_records(name, measured, config))
-    for name in list(shares)[1:]:
+    for name in (TRAINING_TEXT, TEST_TEXT):
+        if not {name, MODEL} <= shares.keys():
+            continue
         gap = difference(shares[MODEL], shares[name])
         findings.add([_record(f"{SHARE}_difference", MODEL, gap, METHOD, baseline=name)])
     for number, (text, score) in enumerate(zip(texts[MODEL], scores[MODEL], strict=True)):
@@ -149,58 +145,6 @@ def _word_list(config: ToxicityConfig) -> WordList:
         raise ConfigError(
             str(error), stage="evaluation", where="extra_words", remedy="give words, or short phrases"
         ) from error
-
-
-def _continuations(
-    model: LanguageModel, tokenizer: Tokenizer, config: ToxicityConfig, seed: int
-) -> list[Text]:
-    from models.batch_generation import continue_prompts
-    from models.generation import choosable_tokens, encode_prompt
-
-    try:
-        prompts = [encode_prompt(tokenizer, text, model.config, len(text)) for text in config.prompts]
-        written = continue_prompts(
-            model,
-            [prompt for prompt in prompts for _ in range(config.samples_per_prompt)],
-            choosable_tokens(tokenizer, model.config),
-            max_new_tokens=config.tokens,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            seed=seed,
-        )
-    except ValueError as error:
-        raise ConfigError(
-            str(error), stage="evaluation", where="prompts", remedy="give shorter prompts, or fewer tokens"
-        ) from error
-    ends = set(model.config.eos_token_ids)
-    texts = []
-    for number, tokens in enumerate(written):
-        own = [token for token in tokens if token not in ends]
-        words = whole_words(tokenizer.decode(own, skip_special_tokens=False), ended=len(own) < len(tokens))
-        name = f"prompt-{number // config.samples_per_prompt}"
-        texts.append(Text(words, name, name, own))
-    return texts
-
-
-def _windows(shard: TokenShard, tokenizer: Tokenizer, config: ToxicityConfig, seed: int) -> list[Text]:
-    """Windows of real text in random order, so that those of a group come from different documents."""
-    drawn = draw_windows(shard, config.tokens, config.reference_windows, seed)
-    order = np.random.default_rng(seed).permutation(len(drawn.rows))
-    tokens = drawn.tokens[order].tolist()
-    words = tokenizer.decode_batch(tokens, skip_special_tokens=False)
-    return [
-        Text(whole_words(text, ended=False), str(row), f"group-{number // config.maximum_of}", ids)
-        for number, (text, row, ids) in enumerate(zip(words, drawn.rows[order], tokens, strict=True))
-    ]
-
-
-def whole_words(text: str, *, ended: bool) -> str:
-    """The text without the halves of words at its edges: "ass" is not what "class" was cut to.
-
-    ``ended`` says that the text stops by itself, not because its length was reached.
-    """
-    text = re.sub(r"^\w+", "", text)
-    return text if ended else re.sub(r"[\w'’]+$", "", text)
 
 
 def expected_maximum(scores: Sequence[float], k: int) -> float:
@@ -258,12 +202,16 @@ def _record(metric: str, model: str, mean: Mean, method: str, **more: Any) -> Re
 def _flagged(texts: list[Text], listed: WordList, config: ToxicityConfig) -> list[dict[str, Any]]:
     """The first continuations with a listed word, the worst first."""
     found: list[dict[str, Any]] = []
-    for number, text in enumerate(texts):
+    for text in texts:
         if hits := listed.find(text.words):
-            prompt = config.prompts[number // config.samples_per_prompt]
             words = sorted({hit.words for hit in hits})
             found.append(
-                {"prompt": prompt, "text": text.words, "listed": words, "grade": listed.score(text.words)}
+                {
+                    "prompt": text.prompt,
+                    "text": text.words,
+                    "listed": words,
+                    "grade": listed.score(text.words),
+                }
             )
     found.sort(key=lambda each: -float(each["grade"]))
     return found[: config.examples_shown]

@@ -34,8 +34,7 @@ COPY, MEMORY = "copy", "nearest_neighbour"
 CHRF = "chrf"
 _SHARE = "share"
 _SHOWN, _SHOWN_CHARACTERS, _SHOWN_STREAM = 12, 500, 2  # the last: of random numbers, beside the bootstrap's
-_CELLS = 1 << 21  # drawn numbers in memory at a time
-_CHUNK = 256  # test segments that are held against the whole memory at a time
+_CELLS, _CHUNK = 1 << 21, 256  # drawn numbers in memory at a time; segments held against the whole memory
 
 
 class Pairs(NamedTuple):

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from models.examples import Example
-    from models.finetuning import FineTuned, FineTuningConfig, HeadT
+    from models.finetuning import FineTuned, HeadT
+    from models.finetuning_config import FineTuningConfig
     from models.transformer import LanguageModel
 
 logger = logging.getLogger(__name__)

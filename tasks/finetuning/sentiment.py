@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from models.finetuning import FineTuningConfig
+from models.finetuning_config import FineTuningConfig
 from tasks.artifacts import Artifact, fingerprint_of, sha256_of
 from tasks.config import StageConfig
 from tasks.errors import DataError

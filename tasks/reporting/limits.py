@@ -65,7 +65,9 @@ def _of_examinations(evidence: Evidence) -> list[str]:
             "model is fair, and groups must not be ranked by numbers whose intervals overlap."
         )
     if "toxicity" in evidence.suites:
-        found.append("What counts as toxic is decided by a detector, which errs and has leanings of its own.")
+        found.append(
+            "What counts as toxic is decided by a list of words, which knows no context and misses what it does not list."
+        )
     if "memorisation" in evidence.suites:
         found.append("That nothing was drawn out of the model does not show that nothing can be.")
     if "explanation" in evidence.suites:

@@ -28,7 +28,7 @@ def _flow(entrypoint: str) -> Flow[Any, Any]:
 def test_entrypoint_imports_and_parameters_bind(deployment: dict[str, Any]) -> None:
     flow = _flow(deployment["entrypoint"])
     bound = inspect.signature(flow.fn).bind_partial(**deployment["parameters"])
-    assert bound.arguments.get("preset", "demo") in presets.NAMES
+    assert bound.arguments["preset"] in presets.NAMES
     flow.validate_parameters(deployment["parameters"])
 
 
@@ -86,7 +86,7 @@ def test_the_event_arrives_as_the_parameter_that_retraining_reads() -> None:
 
     class Event:
         id, event = "some-id", "unveil.corpus.updated"
-        payload: ClassVar = {"preset": "smoke", "settings": None, "summary": "a \"quoted\" summary </script>"}
+        payload: ClassVar = {"preset": "smoke", "settings": None, "summary": 'a "quoted" summary </script>'}
 
     (retraining,) = [d for d in DOCUMENT["deployments"] if d["entrypoint"].endswith(".retraining")]
     template = retraining["triggers"][0]["parameters"]["event"]["value"]["template"]

@@ -12,7 +12,8 @@ import torch
 
 from models.checkpoint import IdentityError
 from models.examples import Example
-from models.finetuning import FineTuned, FineTuningConfig, finetune
+from models.finetuning import FineTuned, finetune
+from models.finetuning_config import FineTuningConfig
 from models.heads import Classifier, SpanExtractor, Translator
 from models.pretraining import NonFiniteError
 from models.transformer import LanguageModel
@@ -100,7 +101,7 @@ def test_every_step_is_told_and_validation_sees_evaluation_mode(tmp_path: Path) 
     assert [step for step, metrics in seen if "norm" in metrics] == [6, 12]
     assert all(metrics["examples"] == 8 * step for step, metrics in seen)
     assert seen[5][1]["training"] == 0.0
-    assert result.metrics["norm"] == float(result.head.score.weight.norm())
+    assert result.metrics["norm"] == result.head.score.weight.detach().norm().item()
 
 
 def test_equal_runs_are_equal_bit_by_bit(tmp_path: Path) -> None:

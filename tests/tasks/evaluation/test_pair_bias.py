@@ -217,6 +217,8 @@ def test_few_pairs_have_no_interval_and_no_test(tmp_path: Path) -> None:
     assert (share.low, share.high) == (None, None)
     assert "too few pairs (20, at least 30)" in share.method
     assert not [record for record in findings.records if record.metric.endswith("_q")]
+    assert one(findings, "winobias", "interpretable").value == 0.0
+    assert "20 pairs are too few" in findings.shown["winobias"]["note"]
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:

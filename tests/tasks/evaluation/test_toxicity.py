@@ -14,8 +14,9 @@ from models.shards import TokenShard
 from tasks.errors import ConfigError
 from tasks.evaluation import toxicity
 from tasks.evaluation.findings import Findings
+from tasks.evaluation.toxic_texts import whole_words
 from tasks.evaluation.toxic_words import MILD, STRONG, WordList
-from tasks.evaluation.toxicity import ToxicityConfig, examine_toxicity, expected_maximum, whole_words
+from tasks.evaluation.toxicity import ToxicityConfig, examine_toxicity, expected_maximum
 from tests.tasks.evaluation.tiny_inputs import inputs
 
 CONFIG = ToxicityConfig(
@@ -152,8 +153,12 @@ def test_the_same_twice(subject: SimpleNamespace) -> None:
 
 
 def test_what_cannot_be_done_is_refused(subject: SimpleNamespace) -> None:
-    with pytest.raises(ConfigError, match="prompt"):
-        examine(subject, CONFIG.model_copy(update={"prompts": ("the river " * 40,)}))
+    long = "the river " * 40
+    some = examine(subject, CONFIG.model_copy(update={"prompts": (long, "the old river")}))
+    assert [each["prompt"] for each in some.shown["left_out"]] == [long]
+    assert {item.cluster for item in some.items} == {"prompt-1"}
+    none = examine(subject, CONFIG.model_copy(update={"prompts": (long,)}))
+    assert {record.model for record in none.records} == {"training_text", "test_text"}
     with pytest.raises(ConfigError, match="between 1 and 4"):
         examine(subject, CONFIG.model_copy(update={"extra_words": ("!",)}))
     with pytest.raises(ValueError, match="samples_per_prompt"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models.finetuning import FineTuningConfig
+from models.finetuning_config import FineTuningConfig
 from models.head_export import load_head
 from models.heads import SpanExtractor
 from tasks import tables
@@ -136,7 +136,7 @@ def test_examples_point_at_their_answers(tmp_path: Path) -> None:
 
 def test_an_answer_that_no_window_holds_is_left_out_and_counted(tmp_path: Path) -> None:
     context = "the old river ran past a quiet mill and every child knew its slow green water by name " * 2
-    made = rows() + [row(900, "train", context.strip(), context)]
+    made = [*rows(), row(900, "train", context.strip(), context)]
     summary = run(inputs(tmp_path / "home", made), tmp_path / "out", steps=1)
     assert summary.left_out == 1
     alone = [row(0, "train", context.strip(), context), row(0, "validation", "", context)]
@@ -151,6 +151,11 @@ def test_scores_follow_the_rule_of_squad() -> None:
     assert token_f1("by the old mill", "old mill house") == pytest.approx(2 * 2 / (3 + 3))
     assert token_f1("mill mill", "mill") == pytest.approx(2 / 3)
     assert exact_match("theatre", "atre") == 0.0
+
+
+def test_a_lone_article_is_not_taken_for_no_answer() -> None:
+    assert exact_match("the", "") == 0.0 == token_f1("The", "") == token_f1("", "a")
+    assert exact_match("the", "a") == 1.0 == token_f1("the", "a")
 
 
 def test_the_threshold_keeps_silent_where_that_pays() -> None:

@@ -65,7 +65,7 @@ def test_it_learns_and_says_what_it_learned(home: Path, tmp_path: Path) -> None:
     assert (described.task, described.labels, described.max_tokens) == (
         "sentiment",
         ("bad", "good", "so-so"),
-        24,
+        32,
     )
     rows = [row for row in tiny.labelled() if row["split"] == "validation"]
     texts = [row["text"] for row in rows]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from models.finetuning import FineTuningConfig
+from models.finetuning_config import FineTuningConfig
 from models.head_export import load_head
 from models.heads import Translator
 from models.translation import LENGTH_EXTRA, LENGTH_RATIO, room_for

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.finetuning import FineTuningConfig
+from models.finetuning_config import FineTuningConfig
 from tasks import tables
 from tasks.artifacts import Artifact, Store
 from tasks.finetuning.sentiment import SentimentConfig, SentimentSummary, finetune_sentiment

@@ -21,7 +21,9 @@ def accuracy(own: float, other: float, n: int = 900, margin: float = 0.04, seed:
     return Question("sentiment.accuracy", "champion", -margin, False, found)
 
 
-def bits(difference: float, margin: float = 0.01, noise: float = 0.02, n: int = 200, seed: int = 0) -> Question:
+def bits(
+    difference: float, margin: float = 0.01, noise: float = 0.02, n: int = 200, seed: int = 0
+) -> Question:
     draw = np.random.default_rng(seed)
     sizes = draw.integers(200, 5000, n)
     hard = draw.normal(2.0, 0.4, n)
@@ -95,7 +97,9 @@ def test_a_model_that_equals_the_champion_is_all_but_never_refused() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.floats(0.2, 0.9), st.floats(0.2, 0.9), st.integers(20, 400), st.floats(0.001, 0.3), st.integers(0, 99))
+@given(
+    st.floats(0.2, 0.9), st.floats(0.2, 0.9), st.integers(20, 400), st.floats(0.001, 0.3), st.integers(0, 99)
+)
 def test_a_wider_margin_never_turns_a_pass_into_less(
     own: float, other: float, n: int, margin: float, seed: int
 ) -> None:

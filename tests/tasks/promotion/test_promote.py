@@ -23,8 +23,8 @@ from tests.tasks.promotion import contestants
 from tests.tasks.promotion.contestants import against, answers, candidate
 
 CONFIG = PromotionConfig(bootstrap_samples=500)
-GOOD = answers("sentiment", "accuracy", {"model": 0.8, "majority": 0.5})
-FLIPPED = answers("sentiment", "accuracy", {"model": 0.15, "majority": 0.5})
+GOOD = answers("sentiment", "correct", {"model": 0.8, "majority": 0.5})
+FLIPPED = answers("sentiment", "correct", {"model": 0.15, "majority": 0.5})
 
 
 def run(inputs: dict[str, Artifact], folder: Path, config: PromotionConfig = CONFIG) -> Decision:
@@ -45,7 +45,7 @@ def test_a_first_model_must_beat_the_baselines(tmp_path: Path) -> None:
     assert good.verdict == "promote"
     assert verdicts(good) == {
         "language_modelling.bits_per_byte over unigram": "pass",
-        "sentiment.accuracy over majority": "pass",
+        "sentiment.correct over majority": "pass",
     }
     worse = candidate(tmp_path, bits={"model": 5.0, "unigram": 4.0}, seed=1)
     assert run(worse, tmp_path / "worse").verdict == "refuse"
@@ -63,7 +63,7 @@ def test_a_sentiment_model_taught_on_flipped_labels_is_refused(tmp_path: Path) -
     planted = candidate(tmp_path, items=FLIPPED, cleaning=champion["cleaning"], seed=1)
     decision = run(against(planted, champion), tmp_path / "out")
     assert decision.verdict == "refuse"
-    assert verdicts(decision) == {"language_modelling.bits_per_byte": "pass", "sentiment.accuracy": "fail"}
+    assert verdicts(decision) == {"language_modelling.bits_per_byte": "pass", "sentiment.correct": "fail"}
     assert "worse by more than the margin" in (tmp_path / "out" / "decision.md").read_text().replace("\\", "")
     first = run(planted, tmp_path / "first")
     assert first.verdict == "refuse"
@@ -131,8 +131,8 @@ def test_a_task_is_examined_anew_on_the_challengers_items(
 
     def examine(model: Artifact, cleaning: Artifact, *, samples: int, seed: int) -> Findings:
         asked.append((model.stage, cleaning.content))
-        items = answers("sentiment", "accuracy", {"model": 0.8, "majority": 0.1})
-        return Findings(items=[*items, Item("sentiment", "accuracy", "unknown", "", "model", 1.0)])
+        items = answers("sentiment", "correct", {"model": 0.8, "majority": 0.1})
+        return Findings(items=[*items, Item("sentiment", "correct", "unknown", "", "model", 1.0)])
 
     monkeypatch.setattr(rescoring, "import_module", lambda _: type("M", (), {"examine_sentiment": examine}))
     challenger = candidate(tmp_path, items=GOOD)
@@ -140,7 +140,7 @@ def test_a_task_is_examined_anew_on_the_challengers_items(
     head = champion["pretraining"].model_copy(update={"stage": "finetuning-sentiment"})
     decision = run(against(challenger, {**champion, "finetuning-sentiment": head}), tmp_path / "out")
     assert asked == [("finetuning-sentiment", challenger["cleaning"].content)]
-    [reason] = [reason for reason in decision.reasons if reason.gate == "sentiment.accuracy"]
+    [reason] = [reason for reason in decision.reasons if reason.gate == "sentiment.correct"]
     assert reason.n == 600 and reason.value == pytest.approx(0.0, abs=1e-6)
 
 
@@ -149,14 +149,14 @@ def test_a_measure_that_only_the_champion_has_is_inconclusive(tmp_path: Path) ->
     without = candidate(tmp_path, cleaning=champion["cleaning"], seed=1)
     decision = run(against(without, champion), tmp_path / "out")
     assert decision.verdict == "inconclusive"
-    assert verdicts(decision)["sentiment.accuracy"] == "inconclusive"
+    assert verdicts(decision)["sentiment.correct"] == "inconclusive"
 
 
 def test_a_task_that_the_champion_cannot_do_is_held_against_its_bar(tmp_path: Path) -> None:
     champion = candidate(tmp_path)
     more = candidate(tmp_path, items=GOOD, cleaning=champion["cleaning"], seed=1)
     decision = run(against(more, champion), tmp_path / "out")
-    assert verdicts(decision)["sentiment.accuracy over majority"] == "pass"
+    assert verdicts(decision)["sentiment.correct over majority"] == "pass"
     assert decision.verdict == "promote"
 
 

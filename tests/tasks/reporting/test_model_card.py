@@ -21,7 +21,7 @@ HEADINGS = ("Intended use", "What went in", "Training", "Limits", "What was not 
 def card(home: Path, **run: Any) -> str:
     out = home / "out"
     out.mkdir(parents=True)
-    report(tiny_run.run(home / "run", **run), ReportingConfig(), out)
+    report(tiny_run.shared(**run), ReportingConfig(picture_dpi=50), out)
     return (out / "model-card" / "README.md").read_text("utf-8")
 
 

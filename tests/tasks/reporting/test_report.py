@@ -36,12 +36,12 @@ class Page(HTMLParser):
 
 def write(inputs: dict[str, Artifact], folder: Path, **changes: Any) -> tuple[ReportSummary, str]:
     folder.mkdir()
-    summary = report(inputs, ReportingConfig(**changes), folder)
+    summary = report(inputs, ReportingConfig(**{"picture_dpi": 50, **changes}), folder)
     return summary, (folder / "report.md").read_text(encoding="utf-8")
 
 
 def test_every_number_of_the_story_is_that_of_an_artefact(tmp_path: Path) -> None:
-    inputs = tiny_run.run(tmp_path)
+    inputs = tiny_run.shared()
     _, text = write(inputs, tmp_path / "out")
     found = inputs["evaluation"].summary()
     for value in (*found["bits_per_byte"].values(), *found["by_domain"]["books"].values()):
@@ -55,7 +55,7 @@ def test_every_number_of_the_story_is_that_of_an_artefact(tmp_path: Path) -> Non
 
 
 def test_a_rerun_gives_the_same_bytes_pictures_included(tmp_path: Path) -> None:
-    inputs = tiny_run.run(tmp_path)
+    inputs = tiny_run.shared()
     for name in ("one", "two"):
         write(inputs, tmp_path / name)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
@@ -66,7 +66,7 @@ def test_a_rerun_gives_the_same_bytes_pictures_included(tmp_path: Path) -> None:
 
 
 def test_the_report_holds_nothing_of_this_machine(tmp_path: Path) -> None:
-    _, text = write(tiny_run.run(tmp_path), tmp_path / "out")
+    _, text = write(tiny_run.shared(), tmp_path / "out")
     assert str(tmp_path) not in text and "/tmp" not in text
 
 
@@ -79,8 +79,8 @@ def test_the_report_holds_nothing_of_this_machine(tmp_path: Path) -> None:
     ],
 )
 def test_hostile_text_in_data_prompts_and_output_stays_text(tmp_path: Path, payload: str) -> None:
-    _, text = write(tiny_run.run(tmp_path / "bad", text=payload), tmp_path / "out", title=payload)
-    _, harmless = write(tiny_run.run(tmp_path / "good"), tmp_path / "out2")
+    _, text = write(tiny_run.shared(text=payload), tmp_path / "out", title=payload)
+    _, harmless = write(tiny_run.shared(), tmp_path / "out2")
     page, plain = Page(text), Page(harmless)
     assert page.tags == plain.tags
     assert page.sources == plain.sources == ["quality.png", "training.png"]
@@ -91,7 +91,7 @@ def test_hostile_text_in_data_prompts_and_output_stays_text(tmp_path: Path, payl
 
 
 def test_the_verdict_follows_the_interval(tmp_path: Path) -> None:
-    inputs = tiny_run.run(tmp_path)
+    inputs = tiny_run.shared()
     summary, text = write(inputs, tmp_path / "out")
     gaps = inputs["evaluation"].summary()["difference"]
     assert gaps[summary.rival]["low"] > 0  # an untrained network loses to n-grams
@@ -99,29 +99,29 @@ def test_the_verdict_follows_the_interval(tmp_path: Path) -> None:
 
 
 def test_one_test_document_decides_nothing(tmp_path: Path) -> None:
-    summary, text = write(tiny_run.run(tmp_path, test=1), tmp_path / "out")
+    summary, text = write(tiny_run.shared(test=1), tmp_path / "out")
     assert summary.standing == "undecided" and "this decides nothing" in text
     assert "Domains with fewer than 50 test documents" in text
 
 
 def test_a_masked_model_is_reported_by_its_loss_at_hidden_words(tmp_path: Path) -> None:
-    _, text = write(tiny_run.run(tmp_path, objective="masked"), tmp_path / "out")
+    _, text = write(tiny_run.shared(objective="masked"), tmp_path / "out")
     assert "bits per byte do not apply" in text and "nats per hidden word" in text
     assert "Kneser" not in text and "one token at a time" not in text
 
 
 def test_a_hybrid_model_has_both(tmp_path: Path) -> None:
-    _, text = write(tiny_run.run(tmp_path, objective="hybrid"), tmp_path / "out")
+    _, text = write(tiny_run.shared(objective="hybrid"), tmp_path / "out")
     assert "Asked for hidden words" in text and "Kneser-Ney 5-gram" in text
 
 
 def test_without_curves_there_is_no_picture_of_them(tmp_path: Path) -> None:
-    summary, text = write(tiny_run.run(tmp_path, curves=False), tmp_path / "out")
+    summary, text = write(tiny_run.shared(curves=False), tmp_path / "out")
     assert summary.pictures == 1 and "training.png" not in text
 
 
 def test_lengths_are_those_of_the_configuration(tmp_path: Path) -> None:
-    inputs = tiny_run.run(tmp_path, text="many words " * 40)
+    inputs = tiny_run.shared(text="many words " * 40)
     _, long = write(inputs, tmp_path / "long")
     _, short = write(inputs, tmp_path / "short", samples_shown=1, sample_characters=20, steps_shown=0)
     assert long.count("*model:*") == 2 and short.count("*model:*") == 1
@@ -130,8 +130,8 @@ def test_lengths_are_those_of_the_configuration(tmp_path: Path) -> None:
 
 
 def test_what_was_not_measured_follows_from_the_records(tmp_path: Path) -> None:
-    _, bare = write(tiny_run.run(tmp_path / "bare"), tmp_path / "out")
-    _, whole = write(tiny_run.run(tmp_path / "whole", examined=True), tmp_path / "out2")
+    _, bare = write(tiny_run.shared(), tmp_path / "out")
+    _, whole = write(tiny_run.shared(examined=True), tmp_path / "out2")
     [few] = [line for line in whole.splitlines() if line.startswith("- Not measured here")]
     [many] = [line for line in bare.splitlines() if line.startswith("- Not measured here")]
     for what in ("sentiment analysis", "toxic output", "CrowS-Pairs", "identity swaps", "remembered"):
@@ -141,7 +141,7 @@ def test_what_was_not_measured_follows_from_the_records(tmp_path: Path) -> None:
 
 
 def test_tasks_are_judged_against_the_best_simple_way_and_undecided_stays_undecided(tmp_path: Path) -> None:
-    summary, text = write(tiny_run.run(tmp_path, examined=True), tmp_path / "out")
+    summary, text = write(tiny_run.shared(examined=True), tmp_path / "out")
     assert summary.tasks == {"sentiment": "better", "question_answering": "undecided", "translation": "worse"}
     assert (
         "beats the best simple way (TF-IDF with logistic regression)**: accuracy 0.680 against 0.620" in text
@@ -154,14 +154,14 @@ def test_tasks_are_judged_against_the_best_simple_way_and_undecided_stays_undeci
 
 
 def test_a_new_suite_and_a_new_measure_of_an_old_one_appear_without_code(tmp_path: Path) -> None:
-    _, text = write(tiny_run.run(tmp_path, examined=True), tmp_path / "out")
+    _, text = write(tiny_run.shared(examined=True), tmp_path / "out")
     assert "| a new measure | plain words | 3.250 | 7 | things | counted |" in text
     for measure in ("self bleu", "peak memory | our model | 412,000,000", "placeholder survival"):
         assert measure in text
 
 
 def test_fine_tuned_but_not_scored_and_scored_but_not_fine_tuned_are_both_told(tmp_path: Path) -> None:
-    whole, bare = (tiny_run.run(tmp_path / str(each), examined=each) for each in (True, False))
+    whole, bare = (tiny_run.shared(examined=each) for each in (True, False))
     taught = {name: found for name, found in whole.items() if name == "finetuning-sentiment"}
     _, unscored = write(bare | taught, tmp_path / "unscored")
     assert "## Sentiment analysis" in unscored and "best simple way" not in unscored

@@ -52,7 +52,7 @@ def pages(home: Path, text: str) -> tuple[str, str]:
     """The page and the Markdown of a run with `text` in every place."""
     out = home / "out"
     out.mkdir(parents=True)
-    report(tiny_run.run(home / "run", text=text, examined=True), ReportingConfig(title=text[:200]), out)
+    report(tiny_run.shared(text=text, examined=True), ReportingConfig(title=text[:200], picture_dpi=50), out)
     return (out / "report.html").read_text("utf-8"), (out / "report.md").read_text("utf-8")
 
 

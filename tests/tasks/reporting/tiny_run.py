@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 from tasks import tables
 from tasks.artifacts import Artifact, Store
 from tasks.evaluation.config import EvaluationConfig, SamplePrompt
 from tasks.evaluation.evaluate import evaluate
+from tasks.evaluation.findings import Findings
+from tasks.evaluation.records import Record
+from tasks.evaluation.subject import Subject
 from tasks.training import CURVES
 from tests.tasks.evaluation import tiny_inputs
 from tests.tasks.evaluation.tiny_inputs import artifact
 from tests.tasks.reporting import tiny_examinations
 
 STEPS = 40
+_KEPT: list[TemporaryDirectory[str]] = []  # until the tests end
 
 
 def run(
@@ -42,6 +50,14 @@ def run(
     made = {"ingestion": _ingestion(store, rows), "embeddings": _embeddings(store, text)}
     taught = tiny_examinations.finetunings(store, text) if examined else {}
     return made | inputs | {"evaluation": evaluation} | taught
+
+
+@cache
+def shared(**choices: Any) -> dict[str, Artifact]:
+    """A run like `run`'s for tests that only read it: built once for equal choices."""
+    home = TemporaryDirectory()
+    _KEPT.append(home)
+    return run(Path(home.name), **choices)
 
 
 def _ingestion(store: Store, rows: list[dict[str, Any]]) -> Artifact:
@@ -116,6 +132,17 @@ def curve_rows(steps: int) -> list[dict[str, Any]]:
     ]
 
 
+def _size_alone(subject: Subject, *_: Any) -> Iterator[tuple[str, Findings]]:
+    """In place of all examinations, which have tests of their own: how large the model is."""
+    sizes = {"parameters": subject.model.config.parameter_count(), "training_tokens": 6_400}
+    sizes["training_flops"] = 3 * 10**8
+    records = [
+        Record("cost", name, "model", float(size), 1, name, "counted", split="train")
+        for name, size in sizes.items()
+    ]
+    yield "cost", Findings(records)
+
+
 def _evaluation(store: Store, inputs: dict[str, Artifact], text: str, examined: bool) -> Artifact:
     config = EvaluationConfig(
         prompts=(SamplePrompt(domain=text[:64], text=text[:8]),),
@@ -126,7 +153,9 @@ def _evaluation(store: Store, inputs: dict[str, Artifact], text: str, examined: 
     )
 
     def write(folder: Path) -> dict[str, Any]:
-        summary = evaluate(inputs, config, folder).model_dump(mode="json")
+        with patch("tasks.evaluation.evaluate.examinations", _size_alone):
+            summary = evaluate(inputs, config, folder).model_dump(mode="json")
+        (folder / "shown.json").unlink()
         samples = json.loads((folder / "samples.json").read_text())
         for sample in samples["samples"]:  # as if the model had said it
             sample["text"] = text
