@@ -12,8 +12,9 @@ from flows.presets import Preset
 from flows.pretraining import pretrain
 from flows.running import run_flow
 from flows.settings import RunConfig
-from tasks import stages
+from tasks import runs, stages
 from tasks.artifacts import Artifact
+from tasks.evaluation.summary import headlines
 
 
 @flow(name="evaluation", flow_run_name="evaluation-{preset}")
@@ -38,6 +39,9 @@ def examine(config: RunConfig, prepared: Prepared, model: Artifact, heads: Heads
         pretraining=model,
         **heads,
     )
+    run = runs.current()
+    if run is not None and not run.inspect:
+        run.note("scores", headlines(records.summary()))
     stages.reporting(
         config.reporting,
         ingestion=prepared.raw,

@@ -40,7 +40,11 @@ def smoke() -> RunConfig:
             },
             "finetuning": {
                 "sentiment": {"training": {"steps": 12, "batch_size": 16, "max_tokens": 32}},
-                "question_answering": {"training": {"steps": 12, "batch_size": 8, "max_tokens": 64}},
+                "question_answering": {
+                    "training": {"steps": 12, "batch_size": 8, "max_tokens": 64},
+                    "doc_stride": 40,
+                    "max_answer_tokens": 32,
+                },
                 "translation": {"training": {"steps": 12, "batch_size": 8, "max_tokens": 64}},
             },
             "evaluation": {
@@ -107,6 +111,25 @@ def demo() -> RunConfig:
                         "adam_learning_rate": 0.003,
                     }
                 },
+                "question_answering": {
+                    "training": {
+                        "steps": 240,
+                        "batch_size": 32,
+                        "max_tokens": 128,
+                        "adam_learning_rate": 0.003,
+                    }
+                },
+                "translation": {
+                    "training": {
+                        "steps": 800,
+                        "batch_size": 16,
+                        "max_tokens": 128,
+                        "optimiser": "muon",
+                        "learning_rate": 0.03,
+                        "adam_learning_rate": 0.015,
+                        "validate_every": 400,
+                    }
+                },
             },
             "evaluation": {},
             "reporting": {},
@@ -140,6 +163,12 @@ def small() -> RunConfig:
                     "validate_every": 250,
                 },
             },
+            "finetuning": {
+                "sentiment": {"training": {"steps": 2_000}},
+                "question_answering": {"training": {"steps": 800}},
+                "translation": {"training": {"steps": 2_400}},
+            },
+            "retraining": {"steps": 1_000},
         },
     )
 

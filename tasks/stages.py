@@ -38,7 +38,7 @@ finetuning_translation = Stage(
     "finetuning-translation", core="tasks.finetuning.translation:finetune_translation"
 )
 evaluation = Stage("evaluation", core="tasks.evaluation.evaluate:evaluate")
-reporting = Stage("reporting", core="tasks.reporting.report:report")
+reporting = Stage("reporting", core="tasks.reporting.report:report", observe="tasks.reporting.report:observe")
 promotion = Stage("promotion", core="tasks.promotion.promote:promote")
 
 ALL = (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from tasks.config import Summary
 from tasks.evaluation.comparison import BITS_PER_BYTE, DIFFERENCE, MASKED_LOSS
@@ -108,3 +109,24 @@ def _bounds(record: Record) -> Bounds:
 
 def _estimate(record: Record) -> Estimate:
     return Estimate(value=rounded(record.value), **_bounds(record).model_dump())
+
+
+_HEADLINES = (
+    ("sentiment", "accuracy"),
+    ("sentiment", "macro_f1"),
+    ("question_answering", "f1"),
+    ("question_answering", "exact_match"),
+    ("translation", "chrf"),
+    ("translation", "bleu"),
+)
+
+
+def headlines(summary: Mapping[str, Any]) -> dict[str, float]:
+    """The model's main numbers out of a stored summary, by which whole runs are compared in MLflow's list."""
+    found = {name: summary[name].get("model") for name in (BITS_PER_BYTE, MASKED_LOSS)}
+    if isinstance(found[MASKED_LOSS], Mapping):
+        found[MASKED_LOSS] = found[MASKED_LOSS]["value"]
+    for suite, metric in _HEADLINES:
+        score = summary["scores"].get(suite, {}).get(metric, {}).get("model")
+        found[f"{suite}_{metric}"] = score["value"] if score else None
+    return {name: float(value) for name, value in found.items() if value is not None}

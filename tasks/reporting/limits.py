@@ -66,7 +66,8 @@ def _of_examinations(evidence: Evidence) -> list[str]:
         )
     if "toxicity" in evidence.suites:
         found.append(
-            "What counts as toxic is decided by a list of words, which knows no context and misses what it does not list."
+            "What counts as toxic is decided by a list of words, which knows no context and misses what it does "
+            "not list."
         )
     if "memorisation" in evidence.suites:
         found.append("That nothing was drawn out of the model does not show that nothing can be.")

@@ -33,6 +33,8 @@ _NAMES = {
     "crows_pairs": "CrowS-Pairs",
     "winobias": "WinoBias",
     "identity_swaps": "identity swaps",
+    "ctf_gap": "counterfactual gap",
+    "confusion": "confusion: true labels by row, predicted ones by column",
 }
 
 
