@@ -104,16 +104,14 @@ def demo() -> RunConfig:
             "finetuning": {
                 "sentiment": {
                     "training": {
-                        "steps": 980,
-                        "batch_size": 16,
-                        "optimiser": "muon",
-                        "learning_rate": 0.01,
+                        "steps": 350,
+                        "batch_size": 32,
                         "adam_learning_rate": 0.003,
                     }
                 },
                 "question_answering": {
                     "training": {
-                        "steps": 240,
+                        "steps": 150,
                         "batch_size": 32,
                         "max_tokens": 128,
                         "adam_learning_rate": 0.003,
@@ -121,17 +119,17 @@ def demo() -> RunConfig:
                 },
                 "translation": {
                     "training": {
-                        "steps": 800,
+                        "steps": 300,
                         "batch_size": 16,
                         "max_tokens": 128,
                         "optimiser": "muon",
                         "learning_rate": 0.03,
                         "adam_learning_rate": 0.015,
-                        "validate_every": 400,
+                        "validate_every": 300,
                     }
                 },
             },
-            "evaluation": {},
+            "evaluation": {"explanation": {"texts": 20, "questions": 5}},
             "reporting": {},
         }
     )
