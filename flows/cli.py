@@ -174,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     promote.add_argument("--why", help="the reason for --yes, kept with the model")
     rollback = command("rollback", _rollback, "let the previous champion answer again")
     rollback.add_argument("--why", required=True, help="the reason, kept with the model")
-    rollback.add_argument("--model", default="unveil", help="the registered model; default unveil")
+    rollback.add_argument("--model", metavar="NAME", help="the registered model; default: the newest run's")
     command("reconcile", _reconcile, "mark runs whose process vanished as failed")
     ui = command("ui", _ui, "open the MLflow and Prefect pages on loopback until interrupted")
     ui.add_argument("--mlflow-port", type=int, default=5000, help="default 5000")

@@ -57,6 +57,7 @@ def smoke() -> RunConfig:
             "reporting": {},
             # A dozen steps teach no task, so only the language model has to show something.
             "promotion": {
+                "registered_model": "unveil-smoke",
                 "bootstrap_samples": 500,
                 "bars": [
                     {"suite": suite, "metric": metric, "baseline": "unigram", "lower_is_better": True}
@@ -131,6 +132,7 @@ def demo() -> RunConfig:
             },
             "evaluation": {"explanation": {"texts": 20, "questions": 5}},
             "reporting": {},
+            "promotion": {"registered_model": "unveil-demo"},
         }
     )
 
@@ -166,6 +168,7 @@ def small() -> RunConfig:
                 "question_answering": {"training": {"steps": 800}},
                 "translation": {"training": {"steps": 2_400}},
             },
+            "promotion": {"registered_model": "unveil-small"},
             "retraining": {"steps": 1_000},
         },
     )
@@ -196,6 +199,7 @@ def base() -> RunConfig:
                     "validation_tokens": 1_048_576,
                 },
             },
+            "promotion": {"registered_model": "unveil-base"},
         },
     )
 

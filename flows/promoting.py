@@ -47,9 +47,10 @@ def rollback(options: argparse.Namespace) -> int:
 
     home = workspace()
     tracker = Tracker(home)
-    name = options.model
-    if not tracker.exists():
+    ledger = _newest()
+    if not tracker.exists() or ledger is None:
         raise ConfigError("there is no champion", where=home, remedy="run `unveil run` first")
+    name = options.model or _config(ledger).promotion.registered_model
     number = Registry(tracker, name).rollback(options.why.strip())
     sys.stdout.write(f"version {number} of {name} is the champion again\n")
     return 0
@@ -68,7 +69,7 @@ def decide_again(approve: str = "") -> dict[str, Any]:
         ConfigError: no run has evaluated a model.
         ArtifactError: what it made is gone or altered.
     """
-    ledger = runs.newest(workspace(), lambda entry: _artifact(entry, "evaluation") is not None)
+    ledger = _newest()
     if ledger is None:
         raise ConfigError(
             "no evaluated model yet", where=workspace(), remedy="run `unveil run` to the end first"
@@ -77,6 +78,11 @@ def decide_again(approve: str = "") -> dict[str, Any]:
     config = _config(ledger)
     with runs.running("promotion", ledger["config"], preset=str(ledger.get("preset", ""))):
         return contend(config, artifacts, approve=approve)
+
+
+def _newest() -> dict[str, Any] | None:
+    """The ledger of the newest run that evaluated a model."""
+    return runs.newest(workspace(), lambda entry: _artifact(entry, "evaluation") is not None)
 
 
 def _artifacts(ledger: dict[str, Any]) -> dict[str, Artifact]:

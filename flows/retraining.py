@@ -32,14 +32,12 @@ def retraining(
         preset: the configuration to start from.
         settings: what to change in it, in the form of the YAML file.
         why: who or what wants it, in words; kept with the run.
-        event: the event that caused it, as the trigger in ``prefect.yaml`` hands it over; the preset and
-            settings in its payload are those of the ingestion that noticed the change, and win.
+        event: the event that caused it, as the trigger in ``prefect.yaml`` hands it over together with the
+            preset and settings of the ingestion that noticed the change.
 
     Returns:
         The run's ledger.
     """
-    payload = (event or {}).get("payload") or {}
-    preset, settings = payload.get("preset", preset), payload.get("settings", settings)
     return run_flow("retraining", compose, preset, settings, reason=reason(why, event))
 
 
@@ -66,7 +64,9 @@ def _champion(config: RunConfig) -> Mapping[str, Artifact]:
     found = champion(config.promotion.registered_model)
     if found is None:
         raise ConfigError(
-            "there is no champion to go on from", where="retraining", remedy="run `unveil run` first"
+            "there is no champion to go on from",
+            where=config.promotion.registered_model,
+            remedy="let `unveil run` make one, with the same preset or file",
         )
     return found
 

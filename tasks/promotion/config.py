@@ -71,7 +71,9 @@ class PromotionConfig(StageConfig):
     )
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of the drawings.")
     registered_model: str = Field(
-        "unveil", pattern=r"^[A-Za-z][\w-]{0,63}$", description="Name in the model registry."
+        "unveil",
+        pattern=r"^[A-Za-z][\w-]{0,63}$",
+        description="Name in the model registry; only models of one name compete.",
     )
 
     @model_validator(mode="after")

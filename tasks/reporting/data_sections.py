@@ -10,6 +10,7 @@ from tasks.reporting.config import ReportingConfig
 from tasks.reporting.page import Section, amount, percent, size
 from tasks.reporting.safe_text import safe
 from tasks.reporting.sources import Evidence
+from tasks.tokenization import CONTINUATION
 
 _SPLITS = ("train", "validation", "test")
 
@@ -87,15 +88,24 @@ def _labelled(sets: dict[str, Any]) -> Section:
 def tokens(evidence: Evidence) -> Section:
     """The vocabulary and what it makes of each split."""
     section, summary = Section("Tokens"), evidence.summary("tokenization")
+    splits, origin = summary["splits"], "learnt from the training split alone"
+    if CONTINUATION in splits:
+        origin = "which the champion brought along"
     section.say(
-        f"A byte-level BPE with {summary['vocab_size']:,} entries, learnt from the training split alone;",
-        f"{100 * summary['unused_vocabulary']:.1f} % of them do not occur there. Any text can be encoded.",
+        f"A byte-level BPE with {summary['vocab_size']:,} entries, {origin};",
+        f"{100 * summary['unused_vocabulary']:.1f} % of them do not occur in that split. Any text can be encoded.",
     )
+    if CONTINUATION in splits:
+        section.say(
+            "Training went on from the champion with the documents under `continuation`: the new ones of the",
+            "training split, and known ones that are read again so that they are not forgotten.",
+        )
     section.table(
         ("split", "documents", "text", "tokens", "bytes per token"),
         [
             (name, split["documents"], size(split["bytes"]), split["tokens"], split["bytes_per_token"])
-            for name, split in sorted(summary["splits"].items(), key=lambda item: _SPLITS.index(item[0]))
+            for name in (*_SPLITS, CONTINUATION)
+            if (split := splits.get(name))
         ],
     )
     return section

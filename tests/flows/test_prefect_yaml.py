@@ -77,7 +77,7 @@ def test_the_trigger_waits_for_the_event_that_ingestion_emits() -> None:
     assert trigger.parameters.keys() <= accepted.keys()
 
 
-def test_the_event_arrives_as_the_parameter_that_retraining_reads() -> None:
+def test_the_event_arrives_as_the_parameters_of_retraining() -> None:
     import json
 
     from jinja2.sandbox import SandboxedEnvironment
@@ -86,12 +86,21 @@ def test_the_event_arrives_as_the_parameter_that_retraining_reads() -> None:
 
     class Event:
         id, event = "some-id", "unveil.corpus.updated"
-        payload: ClassVar = {"preset": "smoke", "settings": None, "summary": 'a "quoted" summary </script>'}
+        payload: ClassVar = {
+            "preset": "smoke",
+            "settings": {"cleaning": {"max_bad_ratio": 0.5}},
+            "summary": 'a "quoted" summary </script>',
+        }
 
     (retraining,) = [d for d in DOCUMENT["deployments"] if d["entrypoint"].endswith(".retraining")]
-    template = retraining["triggers"][0]["parameters"]["event"]["value"]["template"]
-    event = json.loads(SandboxedEnvironment().from_string(template).render(event=Event()))
-    assert event["payload"]["preset"] == "smoke"
+    parameters = retraining["triggers"][0]["parameters"]
+
+    def rendered(template: str) -> str:
+        return SandboxedEnvironment().from_string(template).render(event=Event())
+
+    assert rendered(parameters["preset"]["template"]) == "smoke"
+    assert json.loads(rendered(parameters["settings"]["value"]["template"])) == Event.payload["settings"]
+    event = json.loads(rendered(parameters["event"]["value"]["template"]))
     assert reason("", event) == {
         "event": "unveil.corpus.updated some-id",
         "why": Event.payload["summary"],

@@ -38,7 +38,11 @@ def evaluated(artifacts: Artifacts) -> None:
 
 
 def aliases(home: Path) -> dict[str, str]:
-    return Registry(Tracker(home)).aliases()
+    return registry(home).aliases()
+
+
+def registry(home: Path) -> Registry:
+    return Registry(Tracker(home), presets.named("smoke").promotion.registered_model)
 
 
 def test_a_first_model_then_a_planted_regression_then_a_rollback(home: Path, capsys: Any) -> None:
@@ -48,7 +52,7 @@ def test_a_first_model_then_a_planted_regression_then_a_rollback(home: Path, cap
     assert aliases(home) == {"champion": "1", "challenger": "1"}
     assert main(["promote"]) == 0
     assert "champion: version 1" in capsys.readouterr().out
-    assert len(Registry(Tracker(home)).tracker.call("search_model_versions", "name = 'unveil'")) == 1
+    assert len(Tracker(home).call("search_model_versions", "name = 'unveil-smoke'")) == 1
 
     evaluated(candidate(home, items=FLIPPED, cleaning=first["cleaning"], seed=1))
     assert main(["promote"]) == 4
@@ -56,7 +60,7 @@ def test_a_first_model_then_a_planted_regression_then_a_rollback(home: Path, cap
     assert "sentiment.correct" in said.err and "worse by more than the margin" in said.err
     assert main(["promote", "--yes", "--why", "I like it"]) == 4  # a refusal stands
     assert aliases(home) == {"champion": "1", "challenger": "2"}
-    assert Registry(Tracker(home)).version("2").status == "refused"
+    assert registry(home).version("2").status == "refused"
     assert main(["rollback", "--why", "there is nothing before it"]) == 2
 
     better = {"model": 1.9, "unigram": 4.0}
@@ -81,7 +85,7 @@ def test_an_unsure_verdict_waits_for_a_person(home: Path, capsys: Any) -> None:
     assert main(["promote", "--yes"]) == 2
     assert main(["promote", "--yes", "--why", "the test set is too small"]) == 0
     assert aliases(home)["champion"] == "1"
-    assert Registry(Tracker(home)).version("1").tags["unveil.reason"] == "the test set is too small"
+    assert registry(home).version("1").tags["unveil.reason"] == "the test set is too small"
 
 
 def test_a_champion_that_cannot_be_read_is_no_silent_pass(home: Path) -> None:
