@@ -30,10 +30,19 @@ def preparation(preset: Preset = "demo", settings: dict[str, Any] | None = None)
     return run_flow("preparation", prepare, preset, settings)
 
 
-def prepare(config: RunConfig, former: Artifact | None = None) -> Prepared:
-    """Ingest, clean, tokenise, embed. ``former`` are the tokens of a champion, whose tokenizer is kept."""
+def prepare(config: RunConfig) -> Prepared:
+    """Ingest, clean, tokenise, embed."""
+    return encode(config, *gather(config))
+
+
+def gather(config: RunConfig) -> tuple[Artifact, Artifact]:
+    """Ingest and clean; returns both documents."""
     raw = ingest(config)
-    clean = stages.cleaning(config.cleaning, ingestion=raw)
+    return raw, stages.cleaning(config.cleaning, ingestion=raw)
+
+
+def encode(config: RunConfig, raw: Artifact, clean: Artifact, former: Artifact | None = None) -> Prepared:
+    """Tokenise and embed. ``former`` are the tokens of a champion, whose tokenizer is kept."""
     tokens = _tokens(config, clean, former)
     vectors = stages.embeddings(config.embeddings, cleaning=clean)
     return Prepared(raw, clean, tokens, vectors)

@@ -104,17 +104,32 @@ def contend(config: RunConfig, artifacts: Mapping[str, Artifact], *, approve: st
     return outcome
 
 
-def champion(name: str = "unveil") -> Mapping[str, Artifact] | None:
-    """The champion's artefacts by stage, verified; None while there is none.
+def origin(name: str, clean: Artifact) -> Mapping[str, Artifact] | None:
+    """The artefacts, by stage and verified, of the model that a retraining goes on from; None while there is none.
+
+    It is the champion. Where the champion came from a retraining on these very documents, it is the model that
+    one went on from: asked for again, or killed after the title had changed hands, a retraining is then
+    answered from the store, and does not read the same text once more.
+
+    Args:
+        name: the registered model.
+        clean: the documents to be read.
 
     Raises:
-        ArtifactError: an artefact of the champion is gone or altered.
+        ArtifactError: an artefact of that model is gone or altered.
     """
     from tasks.registry import Registry
 
     run = runs.current()
-    found = Registry(run.tracker if run else Tracker(workspace()), name).champion()
-    return None if found is None else found.artifacts
+    registry = Registry(run.tracker if run else Tracker(workspace()), name)
+    found = registry.champion()
+    if found is None:
+        return None
+    parent = found.artifacts["pretraining"].manifest().key["inputs"].get("champion")
+    if parent is None or found.artifacts["cleaning"].content != clean.content:
+        return found.artifacts
+    number = registry.holding("pretraining", parent)
+    return found.artifacts if number is None else registry.open(number).artifacts
 
 
 def _decide(config: RunConfig, artifacts: Mapping[str, Artifact], former: Mapping[str, Artifact]) -> Artifact:

@@ -9,9 +9,9 @@ from prefect import flow
 
 from flows.evaluation import examine
 from flows.finetuning import finetune
-from flows.preparation import Prepared, prepare
+from flows.preparation import Prepared, encode, gather
 from flows.presets import Preset
-from flows.promotion import champion, compete
+from flows.promotion import compete, origin
 from flows.running import run_flow
 from flows.settings import RunConfig
 from tasks import stages
@@ -43,8 +43,9 @@ def retraining(
 
 def compose(config: RunConfig) -> None:
     """The stages of a retraining; what a champion lends them is the difference to the lifecycle."""
-    former = _champion(config)
-    prepared = prepare(config, former=former["tokenization"])
+    raw, clean = gather(config)
+    former = _former(config, clean)
+    prepared = encode(config, raw, clean, former["tokenization"])
     model = _continue(config, prepared, former["pretraining"])
     heads = finetune(config, prepared, model)
     records = examine(config, prepared, model, heads)
@@ -60,8 +61,9 @@ def reason(why: str, event: Mapping[str, Any] | None) -> dict[str, str]:
     return told or {"why": "started by hand"}
 
 
-def _champion(config: RunConfig) -> Mapping[str, Artifact]:
-    found = champion(config.promotion.registered_model)
+def _former(config: RunConfig, clean: Artifact) -> Mapping[str, Artifact]:
+    """The model to go on from."""
+    found = origin(config.promotion.registered_model, clean)
     if found is None:
         raise ConfigError(
             "there is no champion to go on from",

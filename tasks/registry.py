@@ -196,6 +196,13 @@ class Registry:
         numbers = sorted(int(version.version) for version in found)
         return self.version(str(numbers[0])) if numbers else None
 
+    def holding(self, stage: str, content: str) -> str | None:
+        """The newest version that came from this artefact of a stage."""
+        found = self.tracker.call("search_model_versions", f"name = '{self.name}'")
+        contents = {int(v.version): json.loads(v.tags.get(_CONTENTS, "{}")) for v in found}
+        numbers = [number for number, stages in contents.items() if stages.get(stage) == content]
+        return str(max(numbers)) if numbers else None
+
     def version(self, number: str) -> Version:
         """One version and its tags.
 
