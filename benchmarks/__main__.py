@@ -33,14 +33,14 @@ def main() -> None:
     _row(
         "demo training step, bf16 autocast",
         "fp32",
-        _training_step(torch.bfloat16),
-        _training_step(torch.float32),
+        training_step(torch.bfloat16),
+        training_step(torch.float32),
     )
     _row(
         "demo training step, Muon + AdamW",
         "AdamW alone",
-        _training_step(optimiser="muon"),
-        _training_step(optimiser="adamw"),
+        training_step(optimiser="muon"),
+        training_step(optimiser="adamw"),
     )
     _row("verifying 64 MiB of an artefact", "reading it", *_verification())
 
@@ -48,7 +48,7 @@ def main() -> None:
 def _row(name: str, baseline_name: str, measured: Callable[[], None], baseline: Callable[[], None]) -> None:
     for function in (measured, baseline):
         function()
-    pairs = [(_seconds(measured), _seconds(baseline)) for _ in range(TRIALS)]
+    pairs = [(seconds(measured), seconds(baseline)) for _ in range(TRIALS)]
     times = [pair[0] for pair in pairs]
     deciles = statistics.quantiles(times, n=10)
     ratio = statistics.median(ours / theirs for ours, theirs in pairs)
@@ -59,13 +59,14 @@ def _row(name: str, baseline_name: str, measured: Callable[[], None], baseline: 
     )
 
 
-def _seconds(function: Callable[[], None]) -> float:
+def seconds(function: Callable[[], None]) -> float:
+    """Wall time of one call."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
-def _training_step(precision: torch.dtype = torch.bfloat16, optimiser: str = "muon") -> Callable[[], None]:
+def training_step(precision: torch.dtype = torch.bfloat16, optimiser: str = "muon") -> Callable[[], None]:
     """One optimiser step of the demo's model on random tokens."""
     demo = presets.demo()
     config = TrainingConfig.model_validate(demo.pretraining.training.model_dump() | {"optimiser": optimiser})

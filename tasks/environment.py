@@ -36,8 +36,6 @@ SAFE_DEFAULTS = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "tasks,models",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    # Threads that spin while they wait can lose most of their speed when something else runs too.
-    "OMP_WAIT_POLICY": "PASSIVE",
     # cuBLAS is only deterministic with a fixed workspace; harmless where there is no GPU.
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
 }
