@@ -120,13 +120,13 @@ def demo() -> RunConfig:
                 },
                 "translation": {
                     "training": {
-                        "steps": 300,
+                        "steps": 800,
                         "batch_size": 16,
                         "max_tokens": 128,
                         "optimiser": "muon",
                         "learning_rate": 0.03,
                         "adam_learning_rate": 0.015,
-                        "validate_every": 300,
+                        "validate_every": 400,
                     }
                 },
             },

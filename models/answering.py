@@ -4,8 +4,7 @@ A context longer than the model is read in overlapping windows (Devlin et al. 20
 each of its tokens against its own "the answer is not here" (position 0), so the odds of all windows can be
 laid side by side over the context, however many windows there are.
 
-The span returned is the one whose expected F1 is greatest under these odds, not the likeliest one. An unsure
-model spreads its odds over many spans that overlap; the likeliest is then a single word, and mostly wrong.
+Which span these odds speak for, decides `models.best_span`.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from models.best_span import Found, Reading, best_span
 from models.examples import Example, collate
 from models.execution import resolve_precision
 from models.export import SEPARATOR
 from models.head_export import HeadConfig
 from models.heads import NO_ANSWER, SpanExtractor
+from models.place_prior import place_log_odds
 from models.scoring import autocast
 
 DOC_STRIDE, MAX_ANSWER_TOKENS = "doc_stride", "max_answer_tokens"
 NO_ANSWER_THRESHOLD, TEMPERATURE = "no_answer_threshold", "temperature"
 SETTINGS = frozenset({DOC_STRIDE, MAX_ANSWER_TOKENS, NO_ANSWER_THRESHOLD, TEMPERATURE})
 BEGIN = "<|endoftext|>"
-_SMALLEST = 1e-300
-_FLOOR = -300.0  # of a log-odds below the largest: two of them together are still a positive float
 Floats = NDArray[np.float64]
 Offsets = tuple[tuple[int, int], ...]
 
@@ -126,30 +125,6 @@ def target(window: Window, span: tuple[int, int] | None) -> tuple[int, int] | No
     return span[0] + shift, span[1] + shift
 
 
-class Reading(NamedTuple):
-    """What a head makes of one context: (tokens,) log-odds of each being the first and the last of the answer.
-
-    Odds are against "the answer is not in this window".
-    """
-
-    first: Floats
-    last: Floats
-
-
-class Found(NamedTuple):
-    """The best span of a context: its tokens (inclusive), its expected F1, the probability of no answer."""
-
-    first: int
-    last: int
-    expected_f1: float
-    no_answer: float
-
-    @property
-    def silence(self) -> float:
-        """How many times as much answering nothing is expected to be worth."""
-        return self.no_answer / max(self.expected_f1, _SMALLEST)
-
-
 def answer(
     head: SpanExtractor,
     tokenizer: Tokenizer,
@@ -173,8 +148,16 @@ def answer(
     if len(questions) != len(contexts):
         raise ValueError(f"{len(questions)} questions do not match {len(contexts)} contexts")
     asked, told = encode_texts(tokenizer, questions), encode_texts(tokenizer, contexts)
-    cut = {"max_tokens": config.max_tokens, "doc_stride": int(config.settings[DOC_STRIDE])}
-    readings = read(head, tokenizer, asked, told, **cut, batch_size=batch_size)
+    readings = read(
+        head,
+        tokenizer,
+        asked,
+        told,
+        max_tokens=config.max_tokens,
+        doc_stride=int(config.settings[DOC_STRIDE]),
+        place_prior=config.place_prior,
+        batch_size=batch_size,
+    )
     longest, temperature = int(config.settings[MAX_ANSWER_TOKENS]), config.settings[TEMPERATURE]
     spans = [best_span(reading, longest, temperature) for reading in readings]
     return [
@@ -192,11 +175,13 @@ def read(
     *,
     max_tokens: int,
     doc_stride: int,
+    place_prior: Sequence[float] = (),
     batch_size: int = 32,
 ) -> list[Reading]:
     """Score every token of every context; where windows overlap, their log-odds are averaged.
 
-    The head is used as it is: put it into evaluation mode before.
+    What the head cannot see, where in the context a window stands, `place_prior` adds. The head is used as it
+    is: put it into evaluation mode before.
     """
     jobs = [
         (number, window)
@@ -212,35 +197,10 @@ def read(
             held = totals[number][window.first : window.first + window.tokens]
             held[:, :2] += odds[window.prefix : len(window.input_ids)]
             held[:, 2] += 1
-    return [Reading(each[:, 0] / each[:, 2], each[:, 1] / each[:, 2]) for each in totals]
-
-
-def best_span(reading: Reading, longest: int, temperature: float) -> Found | None:
-    """Find the span of at most `longest` tokens whose expected token F1 is greatest; None without a token.
-
-    The odds of a span are the product of those of its ends, to the power 1 / `temperature`; those of no answer
-    are 1. Of equal spans the shortest, then the earliest is taken.
-
-    The F1 of spans of n and m tokens is 2 * overlap / (n + m), and the overlap is a sum over tokens: a running
-    sum for each n gives every expectation exactly, in O(longest^2 * tokens), without comparing all with all.
-    """
-    tokens = len(reading.first)
-    if not tokens:
-        return None
-    longest = min(longest, tokens)
-    odds, log_scale = _span_odds(reading, longest, temperature)
-    lengths = np.arange(1, longest + 1)
-    worth = (2.0 / (lengths[:, None] + lengths[None, :])) @ _coverage(odds)
-    running = np.concatenate([np.zeros((longest, 1)), np.cumsum(worth, axis=1)], axis=1)
-    best = (-1.0, 0, 0)
-    for length in range(1, longest + 1):
-        values = running[length - 1, length:] - running[length - 1, : tokens + 1 - length]
-        start = int(values.argmax())
-        best = max(best, (float(values[start]), -length, -start))
-    total = float(odds.sum())
-    answered = float(1.0 / (1.0 + np.exp(-np.clip(np.log(total) + log_scale, -700.0, 700.0))))
-    first = -best[2]
-    return Found(first, first - best[1] - 1, best[0] / total * answered, 1.0 - answered)
+    return [
+        Reading(each[:, 0] / each[:, 2] + place_log_odds(place_prior, len(each)), each[:, 1] / each[:, 2])
+        for each in totals
+    ]
 
 
 def decide(context: str, offsets: Offsets, found: Found | None, threshold: float) -> Answer:
@@ -253,27 +213,6 @@ def decide(context: str, offsets: Offsets, found: Found | None, threshold: float
     text = text.strip()
     silent = not text or found.silence > threshold
     return Answer("" if silent else text, -1 if silent else start, found.expected_f1, found.no_answer)
-
-
-def _span_odds(reading: Reading, longest: int, temperature: float) -> tuple[Floats, float]:
-    """(longest, tokens) odds, divided by e^scale, of the span of each length - 1 at each start; and scale."""
-    tops = float(reading.first.max()), float(reading.last.max())
-    first = np.exp(np.maximum((reading.first - tops[0]) / temperature, _FLOOR))
-    last = np.exp(np.maximum((reading.last - tops[1]) / temperature, _FLOOR))
-    odds = np.zeros((longest, len(first)))
-    for length in range(1, longest + 1):
-        starts = len(first) + 1 - length
-        odds[length - 1, :starts] = first[:starts] * last[length - 1 :]
-    return odds, sum(tops) / temperature
-
-
-def _coverage(odds: Floats) -> Floats:
-    """(longest, tokens) total odds of the spans of each length that hold a token."""
-    covered = np.cumsum(odds, axis=1)
-    for length in range(1, len(odds) + 1):
-        row = np.cumsum(odds[length - 1])
-        covered[length - 1, length:] = row[length:] - row[:-length]
-    return covered
 
 
 def _log_odds(head: SpanExtractor, read_together: Sequence[Window]) -> Floats:

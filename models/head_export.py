@@ -33,6 +33,9 @@ class HeadConfig(BaseModel):
     settings: dict[str, float] = Field(
         {}, description="Numbers chosen on validation data, such as a threshold."
     )
+    place_prior: tuple[float, ...] = Field(
+        (), max_length=64, description="Log-odds of an answer's place, by octave; see `models.place_prior`."
+    )
 
     @model_validator(mode="after")
     def _labels_agree(self) -> Self:
@@ -42,7 +45,13 @@ class HeadConfig(BaseModel):
 
 
 def save_head(
-    head: AnyHead, folder: Path, tokenizer_json: Path, *, max_tokens: int, settings: dict[str, float]
+    head: AnyHead,
+    folder: Path,
+    tokenizer_json: Path,
+    *,
+    max_tokens: int,
+    settings: dict[str, float],
+    place_prior: tuple[float, ...] = (),
 ) -> None:
     """Write a head and the trunk under it. The same weights give the same bytes."""
     save_pretrained(head.model, folder, tokenizer_json)
@@ -55,6 +64,7 @@ def save_head(
         bidirectional=False if isinstance(head, Translator) else head.bidirectional,
         max_tokens=max_tokens,
         settings=settings,
+        place_prior=place_prior,
     )
     described = json.dumps(config.model_dump(mode="json"), indent=2, sort_keys=True)
     (folder / HEAD).write_text(described + "\n", encoding="utf-8")

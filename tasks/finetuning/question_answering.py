@@ -101,6 +101,7 @@ def finetune_question_answering(
             remedy="raise max_tokens, lower doc_stride, or give the base model a longer context",
         )
     logger.info("question answering: %d training rows, %d left out", len(rows), left_out)
+    prior = _place_prior(rows, base)
     taught, history = teach(
         SpanExtractor(base.model, bidirectional=config.bidirectional, seed=config.training.seed),
         examples,
@@ -108,7 +109,7 @@ def finetune_question_answering(
         folder,
         base=base,
         labelled=_digest(inputs["cleaning"], config),
-        validate=_validation(base, held_out, config, longest),
+        validate=_validation(base, held_out, config, longest, prior),
     )
     settings = {
         answering.DOC_STRIDE: float(config.doc_stride),
@@ -116,7 +117,9 @@ def finetune_question_answering(
         answering.TEMPERATURE: config.temperature,
         answering.NO_ANSWER_THRESHOLD: taught.metrics[f"validation/{answering.NO_ANSWER_THRESHOLD}"],
     }
-    save_head(taught.head, folder, base.tokenizer_json, max_tokens=longest, settings=settings)
+    save_head(
+        taught.head, folder, base.tokenizer_json, max_tokens=longest, settings=settings, place_prior=prior
+    )
     write_curves(history, folder)
     summary = summarise(TASK, base, config.training, history, len(examples), left_out)
     write_facts(summary, config, folder)
@@ -200,11 +203,30 @@ def choose_threshold(ratios: Sequence[float], spoken: Sequence[float], silent: S
     return best
 
 
+def _place_prior(rows: Sequence[Row], base: Base) -> tuple[float, ...]:
+    """Where the answers of these rows begin."""
+    from models.answering import encode_texts, tokens_of_span
+    from models.place_prior import fit_place_prior
+
+    answered = [row for row in rows if row["answer"]]
+    contexts = encode_texts(base.tokenizer, [row["context"] for row in answered])
+    starts = [
+        tokens_of_span(context.offsets, row["answer_start"], row["answer_start"] + len(row["answer"]))[0]
+        for row, context in zip(answered, contexts, strict=True)
+    ]
+    return fit_place_prior(starts, [len(context.ids) for context in contexts])
+
+
 def _validation(
-    base: Base, rows: Sequence[Row], config: QuestionAnsweringConfig, max_tokens: int
+    base: Base,
+    rows: Sequence[Row],
+    config: QuestionAnsweringConfig,
+    max_tokens: int,
+    prior: tuple[float, ...],
 ) -> Callable[[SpanExtractor], dict[str, float]]:
     """Measure exact match and F1 on `rows` at the threshold that suits them best."""
     from models import answering
+    from models.best_span import best_span
 
     golds, texts = [str(row["answer"]) for row in rows], [str(row["context"]) for row in rows]
     questions = answering.encode_texts(base.tokenizer, [str(row["question"]) for row in rows])
@@ -218,8 +240,9 @@ def _validation(
             contexts,
             max_tokens=max_tokens,
             doc_stride=config.doc_stride,
+            place_prior=prior,
         )
-        spans = [answering.best_span(each, config.max_answer_tokens, config.temperature) for each in readings]
+        spans = [best_span(each, config.max_answer_tokens, config.temperature) for each in readings]
 
         def answered(threshold: float) -> list[answering.Answer]:
             return [

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -15,10 +15,7 @@ from models.answering import (
     MAX_ANSWER_TOKENS,
     NO_ANSWER_THRESHOLD,
     TEMPERATURE,
-    Found,
-    Reading,
     answer,
-    best_span,
     decide,
     encode_texts,
     read,
@@ -26,9 +23,11 @@ from models.answering import (
     tokens_of_span,
     windows,
 )
+from models.best_span import Found
 from models.config import ModelConfig
 from models.head_export import HeadConfig
 from models.heads import QUESTION_ANSWERING, SpanExtractor
+from models.place_prior import place_log_odds
 from models.transformer import LanguageModel
 
 SPECIAL = ["<|endoftext|>", "<|pad|>", "<|mask|>", "<|sep|>"]
@@ -131,29 +130,17 @@ def test_a_target_points_at_the_answer_or_at_the_first_token_and_is_missing_wher
     assert found == {"cut", "elsewhere", "here"}
 
 
-@settings(deadline=None)
-@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**31))
-def test_the_best_span_is_that_of_brute_force(tokens: int, longest: int, seed: int) -> None:
-    first, last = np.random.default_rng(seed).normal(0, 2, (2, tokens))
-    spans = [(i, j) for i in range(tokens) for j in range(i, min(tokens, i + longest))]
-    odds = {span: np.exp((first[span[0]] + last[span[1]]) / 0.7) for span in spans}
-    total = sum(odds.values())
-
-    def expected(i: int, j: int) -> float:
-        shared = {(a, b): max(0, min(b, j) - max(a, i) + 1) for a, b in spans}
-        return sum(odds[s] * 2 * shared[s] / (j - i + 1 + s[1] - s[0] + 1) for s in spans) / (1 + total)
-
-    found = best_span(Reading(first, last), longest, 0.7)
-    assert found is not None and (found.first, found.last) in odds
-    assert found.expected_f1 == pytest.approx(max(expected(*span) for span in spans))
-    assert found.expected_f1 == pytest.approx(expected(found.first, found.last))
-    assert found.no_answer == pytest.approx(1 / (1 + total))
-
-
-def test_extreme_scores_leave_numbers_finite() -> None:
-    for size in (-1e30, 1e30):
-        found = best_span(Reading(np.array([size, 0.0]), np.array([0.0, size])), 2, 0.7)
-        assert found is not None and 0.0 <= found.expected_f1 <= 1.0 and 0.0 <= found.no_answer <= 1.0
+def test_the_prior_moves_the_first_tokens_odds_by_their_place_in_the_context() -> None:
+    head, (asked, told) = _head(), encode_texts(TOKENIZER, ["who?", "a quiet mill by the slow green river"])
+    plain, moved = (
+        read(head, TOKENIZER, [asked], [told], max_tokens=16, doc_stride=5, place_prior=prior)[0]
+        for prior in ((), (4.0, 0.0, -4.0))
+    )
+    np.testing.assert_allclose(moved.first - plain.first, place_log_odds((4.0, 0.0, -4.0), len(told.ids)))
+    np.testing.assert_array_equal(moved.last, plain.last)
+    config = CONFIG.model_copy(update={"place_prior": (1e6, -1e6)})
+    (found,) = answer(head, TOKENIZER, ["who?"], ["a quiet mill"], config=config)
+    assert found.start == 0
 
 
 def test_silence_wins_above_the_threshold_and_space_is_no_part_of_an_answer() -> None:

@@ -111,6 +111,7 @@ def test_it_learns_what_gives_the_answer_away_and_writes_what_answering_needs(tm
     head, told = load_head(tmp_path / "many")
     assert isinstance(head, SpanExtractor) and head.bidirectional
     assert told.settings["no_answer_threshold"] == summary.validation["no_answer_threshold"]
+    assert len(told.place_prior) > 1 and any(told.place_prior)
     assert json.loads((tmp_path / "many" / "finetuning.json").read_text())["summary"]["steps"] == 120
 
 
