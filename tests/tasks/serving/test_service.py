@@ -163,8 +163,16 @@ def test_the_champion_answers_over_http(registered: Tracker) -> None:
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=60)
+    # The server's own child goes a moment after it.
+    deadline = time.monotonic() + 30
+    while _answers(port):
+        assert time.monotonic() < deadline, "still listening after SIGTERM"
+        time.sleep(0.1)
+
+
+def _answers(port: int) -> bool:
     with socket.socket() as probe:
-        assert probe.connect_ex(("127.0.0.1", port)) != 0
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def served_environment(tracker: Tracker) -> dict[str, str]:
