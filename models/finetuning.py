@@ -151,7 +151,7 @@ class FineTuning(pl.LightningModule):
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._config.gradient_clip)
         if not bool(torch.isfinite(norm) & torch.isfinite(loss)):
             raise NonFiniteError(
-                f"step {batch.step + 1}: loss {float(loss)}, gradient norm {float(norm)}; the weights were not "
+                f"step {batch.step + 1}: loss {loss.item()}, gradient norm {norm.item()}; the weights were not "
                 "updated. Lower the learning rate, or look at the examples of this step"
             )
         stepper: Any = self.optimizers()

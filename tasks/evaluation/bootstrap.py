@@ -29,7 +29,8 @@ def ratio_replicates(parts: Floats, sizes: NDArray[np.int64], samples: int, seed
 
     Args:
         parts: (documents, models) what is summed above the line, such as bits.
-        sizes: (documents,) what is summed below it, such as bytes; positive.
+        sizes: (documents,) what is summed below it, such as bytes; not negative, and not all nought. Where the
+            drawn ones are, the ratio is NaN.
         samples: how many drawings.
         seed: equal seeds draw equal documents.
     """
@@ -40,11 +41,12 @@ def ratio_replicates(parts: Floats, sizes: NDArray[np.int64], samples: int, seed
     for start in range(0, samples, step):
         drawn = generator.integers(documents, size=(min(step, samples - start), documents))
         totals = np.stack([column[drawn].sum(axis=1) for column in columns], axis=1)
-        rows.append(totals[:, :-1] / totals[:, -1:])
+        with np.errstate(invalid="ignore"):
+            rows.append(totals[:, :-1] / totals[:, -1:])
     return np.concatenate(rows)
 
 
 def interval(replicates: Floats) -> Interval:
-    """The 95 % percentile interval of (samples,) replicates."""
-    low, high = np.quantile(replicates, [_TAIL, 1 - _TAIL])
+    """The 95 % percentile interval of (samples,) replicates; those that are NaN say nothing."""
+    low, high = np.nanquantile(replicates, [_TAIL, 1 - _TAIL])
     return Interval(float(low), float(high))

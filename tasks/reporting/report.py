@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.artifacts import Artifact, write_synced
+from tasks.artifacts import Artifact, canonical_json, write_synced
 from tasks.config import Summary
 from tasks.reporting import model_card, web_page
 from tasks.reporting.config import ReportingConfig
@@ -38,7 +38,7 @@ class ReportSummary(Summary):
 
 
 def report(inputs: Mapping[str, Artifact], config: ReportingConfig, folder: Path) -> ReportSummary:
-    """Write ``report.md``, ``report.html``, ``model-card/README.md`` and the pictures they show.
+    """Write ``report.md``, ``report.html``, ``model-card/README.md``, ``origins.json`` and the pictures they show.
 
     Needs the artefacts of ingestion, cleaning, tokenization, embeddings, pretraining and evaluation, and takes
     those of the fine-tunings that there are. Equal artefacts give equal bytes.
@@ -54,6 +54,7 @@ def report(inputs: Mapping[str, Artifact], config: ReportingConfig, folder: Path
     write_synced(folder / "report.md", text.rstrip("\n") + "\n")
     page = web_page.web_page(config.title, story.brief, story.sections, folder)
     write_synced(folder / "report.html", page)
+    write_synced(folder / "origins.json", canonical_json(evidence.origins, indent=1))
     (folder / "model-card").mkdir()
     card = model_card.model_card(evidence, story.brief, story.of_card, story.evaluation)
     write_synced(folder / "model-card" / "README.md", card.rstrip("\n") + "\n")

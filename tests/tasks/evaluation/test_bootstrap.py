@@ -24,6 +24,13 @@ def test_the_mean_of_ratios_would_be_wrong_and_is_not_what_is_taken() -> None:
     assert 5.0 not in drawn.tolist()  # (1 + 9) / 2
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_drawing_without_a_case_says_nothing() -> None:
+    drawn = ratio_replicates(np.array([[2.0], [0.0]]), np.array([4, 0]), 400, seed=0)[:, 0]
+    assert 0 < np.isnan(drawn).sum() < 400
+    assert interval(drawn) == (0.5, 0.5)
+
+
 def test_chunks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     bits, sizes = np.random.default_rng(0).random((40, 3)), np.arange(1, 41)
     whole = ratio_replicates(bits, sizes, 300, seed=3)
