@@ -59,7 +59,7 @@ def test_a_rerun_gives_the_same_bytes_pictures_included(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write(inputs, tmp_path / name)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["model-card", "quality.png", "report.html", "report.md", "training.png"]
+    assert names == ["model-card", "origins.json", "quality.png", "report.html", "report.md", "training.png"]
     for name in [*names[1:], "model-card/README.md"]:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert b"Software" not in (tmp_path / "one" / "quality.png").read_bytes()
