@@ -39,7 +39,8 @@ DEPLOYMENT = {
 
 
 # The README speaks of the demo, which is the default; here they run with the preset of the workspace at hand.
-NAMING_NO_PRESET = {"unveil status", 'unveil retrain --why "the monthly review asked for it"'}
+RETRAIN = 'unveil retrain --why "the monthly review asked for it"'
+NAMING_NO_PRESET = {"unveil status", RETRAIN}
 
 
 def _program(command: str) -> str:
@@ -67,8 +68,9 @@ def test_make_targets_exist(command: str) -> None:
 def test_unveil_commands_succeed(command: str, lived_in: Any, own_text: Path) -> None:
     chosen = ("--preset", "smoke") if command in NAMING_NO_PRESET else ()
     done = lived_in(*shlex.split(command)[1:], *chosen, cwd=own_text)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    # A retraining ends with its verdict; on the smoke preset's few rows a gate may well be unsure.
+    assert done.returncode in ({0, 3, 4} if command == RETRAIN else {0}), done.stderr
+    assert "promotion" in done.stdout if command == RETRAIN else done.stdout
 
 
 @pytest.mark.slow

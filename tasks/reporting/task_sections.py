@@ -17,6 +17,7 @@ from tasks.reporting.sources import Evidence, Row
 from tasks.reporting.task_verdict import (
     DIFFERENCE,
     TASKS,
+    against_each,
     contest,
     overall,
     spoken,
@@ -43,6 +44,8 @@ def _scores(section: Section, evidence: Evidence, suite: str, config: ReportingC
     rows = overall(evidence, suite)
     if found := contest(evidence, suite):
         section.say(task_verdict(found))
+        if told := against_each(evidence, suite, found.metric):
+            section.say(*told)
         section.say(
             "Simple ways learnt from the same training rows and are judged on the same test items; more is",
             "better. The difference is ours less theirs, its interval paired.",

@@ -37,6 +37,25 @@ _NAMES = {
     "confusion": "confusion: true labels by row, predicted ones by column",
 }
 
+# What each simple way has that a small model lacks, or lacks itself: our reading, not a measurement.
+_CHARACTER = {
+    "majority": "knows the labels and nothing of the text",
+    "tfidf_logistic_regression": "weighs every word of all training rows at once; where single words decide, "
+    "counting them needs less text than learning to read",
+    "always_no_answer": "is right wherever the text does not say, and nowhere else",
+    "random_span": "knows how long answers are",
+    "leading_words": "knows how long answers are and that many stand at the beginning",
+    "sliding_window": "is handed which words question and context share; a network has to learn to compare them",
+    "copy": "keeps names, numbers and placeholders, which look alike in both languages",
+    "nearest_neighbour": "repeats what a person wrote; where texts resemble each other, it often fits as it is",
+}
+
+_OPENINGS = {
+    "better": "By that measure it beats",
+    "undecided": "It cannot be told apart from",
+    "worse": "It loses to",
+}
+
 
 @dataclass(frozen=True)
 class Contest:
@@ -109,3 +128,22 @@ def task_verdict(found: Contest) -> str:
         f"**The fine-tuned model cannot be told apart from the best simple way ({name})**: {scores}, "
         f"{interval}. This is undecided."
     )
+
+
+def against_each(evidence: Evidence, suite: str, metric: str) -> list[str]:
+    """What the model's main measure decides against every simple way, and what that way is good at.
+
+    Sentences of running text: those it beats, those it cannot be told apart from, those it loses to.
+    """
+    gaps = [row for row in overall(evidence, suite) if row["metric"] == metric + DIFFERENCE]
+    told = []
+    for standing, opening in _OPENINGS.items():
+        names = [_characterised(row["baseline"]) for row in gaps if standing_of(row) == standing]
+        if names:
+            told.append(f"{opening} {'; '.join(names)}.")
+    return told
+
+
+def _characterised(name: str) -> str:
+    character = _CHARACTER.get(name)
+    return safe(spoken(name)) + (f" ({character})" if character else "")

@@ -148,7 +148,7 @@ DEMO_PROBES = ProbeSources(
 SMOKE_SOURCES: tuple[Source, ...] = (SamplesSource(),)
 SMOKE_LABELLED = LabelledSources(
     sentiment=(LabelledSamples(rows=300),),
-    question_answering=(LabelledSamples(rows=800),),
+    question_answering=(LabelledSamples(rows=200),),
     translation=(LabelledSamples(rows=200),),
 )
 SMOKE_PROBES = ProbeSources(crows_pairs=(ProbeSamples(),), winobias=(ProbeSamples(),))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -13,7 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -75,12 +76,11 @@ def test_a_deployed_lifecycle_is_run_by_a_worker(server: dict[str, str], smoke: 
     _prefect(server, "deployment", "run", "lifecycle/local", "--param", "preset=smoke")
     with (tmp_path / "worker.log").open("w") as log:
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "unveil", "--run-once"]
-        worker = subprocess.Popen(command, env=server, stdout=log, stderr=log, cwd=tmp_path)
+        worker = _start(command, server, log, tmp_path)
     try:
         _wait(lambda: _finished(server), 300)
     finally:
-        worker.terminate()
-        worker.wait(60)
+        _end(worker)
     (run,) = _runs(server)
     assert run["state_name"] == "Completed", (tmp_path / "worker.log").read_text()
     assert run["id"] == smoke.ledger()["prefect"]["flow_run_id"]
@@ -108,12 +108,11 @@ def test_new_text_sets_off_a_retraining(server: dict[str, str], smoke: Any, tmp_
     _prefect(environment, "deployment", "run", "ingestion/local", *chosen)
     with (tmp_path / "worker.log").open("w") as log:
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "unveil"]
-        worker = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path)
+        worker = _start(command, environment, log, tmp_path)
     try:
         _wait(lambda: len(_runs(environment)) == 2 and _finished(environment), 400)
     finally:
-        worker.terminate()
-        worker.wait(60)
+        _end(worker)
     states = {run["name"].partition("-")[0]: run for run in _runs(environment)}
     log_text = (tmp_path / "worker.log").read_text()
     assert {name: run["state_name"] for name, run in states.items()} == {
@@ -129,6 +128,24 @@ def test_new_text_sets_off_a_retraining(server: dict[str, str], smoke: Any, tmp_
     champion = smoke.first["stages"]["pretraining"]["artifact"]
     trained = verify(Path(ledger["stages"]["pretraining"]["artifact"]))
     assert trained.manifest().key["inputs"]["champion"] == verify(Path(champion)).content
+
+
+def _start(
+    command: list[str], environment: dict[str, str], log: IO[str], folder: Path
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command, env=environment, stdout=log, stderr=log, cwd=folder, start_new_session=True
+    )
+
+
+def _end(worker: subprocess.Popen[bytes]) -> None:
+    """Ask the worker to stop; now and then Prefect's waits on for a run that has ended."""
+    worker.terminate()
+    try:
+        worker.wait(60)
+    except subprocess.TimeoutExpired:
+        os.killpg(worker.pid, signal.SIGKILL)
+        worker.wait(60)
 
 
 def _runs(environment: dict[str, str]) -> list[dict[str, Any]]:
