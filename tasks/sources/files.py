@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.errors import SourceError
-from tasks.sources.config import FilesSource, ProbeFiles, SentimentFiles, split_glob
+from tasks.sources.config import FilesSource, ProbeFiles, SentimentFiles
 from tasks.sources.config import QuestionAnsweringFiles as AnsweringFiles
 from tasks.sources.config import TranslationFiles as PairFiles
+from tasks.sources.config_base import split_glob
 from tasks.sources.outcomes import Bad, Kept, Outcome, Outcomes, unusable
 from tasks.sources.records import Reader, Record, json_lines, parquet, separated, whole_text
 

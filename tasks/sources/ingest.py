@@ -18,8 +18,6 @@ from tasks.errors import SourceError
 from tasks.sources import files, labelled, probes, readers, samples
 from tasks.sources.config import (
     SAMPLES_LICENCE,
-    AnyFiles,
-    AnyPackage,
     FilesSource,
     IngestionConfig,
     LabelledSamples,
@@ -34,6 +32,7 @@ from tasks.sources.config import (
     SamplesSource,
     Source,
 )
+from tasks.sources.config_base import AnyFiles, AnyPackage
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcomes, digest
 from tasks.sources.packages import fetch_all
 

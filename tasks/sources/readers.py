@@ -14,7 +14,8 @@ from typing import Any
 
 from tasks.errors import SourceError
 from tasks.sources.archives import bunzip2, gunzip, inner_tar, members
-from tasks.sources.config import AnyPackage, PackageSource
+from tasks.sources.config import PackageSource
+from tasks.sources.config_base import AnyPackage
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcomes, Place, unusable
 
 _FOOTNOTE = re.compile(r"\{[^{}]*\}")
