@@ -96,6 +96,13 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def _contracts(options: argparse.Namespace) -> int:
+    from flows.contracts import show
+
+    show(options)
+    return 0
+
+
 def _promote(options: argparse.Namespace) -> int:
     from flows.promoting import promote
 
@@ -169,6 +176,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_explanation(
         command("explain", _explain, "which tokens a prediction hangs on, as text and as a page")
     )
+    contracts = command(
+        "contracts", _contracts, "what the data contracts found, and what changed since a run"
+    )
+    contracts.add_argument("--run", metavar="ID", help="default: the newest run")
+    contracts.add_argument("--against", metavar="ID", help="default: the run before it, of the same preset")
     promote = command("promote", _promote, "decide again on the newest model: promote, keep or refuse")
     promote.add_argument("--yes", action="store_true", help="promote although the gates are unsure")
     promote.add_argument("--why", help="the reason for --yes, kept with the model")

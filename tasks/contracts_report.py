@@ -93,8 +93,13 @@ def to_markdown(result: ContractResult) -> str:
     return "\n".join([title, "", escape_markdown(_counts(result)), "", *rows]) + "\n"
 
 
-def to_html(result: ContractResult) -> str:
-    """The result as one self-contained HTML page: no script, no link, and a policy that forbids both."""
+def to_html(result: ContractResult, appendix: str = "") -> str:
+    """The result as one self-contained HTML page: no script, no link, and a policy that forbids both.
+
+    Args:
+        result: the verdict.
+        appendix: more HTML for the end of the page, harmless already.
+    """
     title = f"Data contract {escape_html(result.suite)}: {_verdict(result)}"
     head = "".join(f"<th>{name}</th>" for name in HEADINGS)
     body = "\n".join(_html_row(entry) for entry in result.results)
@@ -102,7 +107,7 @@ def to_html(result: ContractResult) -> str:
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n"
-        f"<p>{escape_html(_counts(result))}</p>\n<table>\n<tr>{head}</tr>\n{body}\n</table>\n</body>\n</html>\n"
+        f"<p>{escape_html(_counts(result))}</p>\n<table>\n<tr>{head}</tr>\n{body}\n</table>\n{appendix}</body>\n</html>\n"
     )
 
 

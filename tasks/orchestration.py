@@ -53,6 +53,15 @@ def as_task(stage: str, about: str, work: Callable[[Mapping[str, str]], Outcome]
     return artifact
 
 
+def show(key: str, markdown: str) -> None:
+    """Attach a page to the task that is running, if a flow is; ``key`` names it from run to run."""
+    if not inside_flow():
+        return
+    from prefect.artifacts import create_markdown_artifact
+
+    create_markdown_artifact(key=key.replace("_", "-"), markdown=markdown)
+
+
 def _page(stage: str, about: str, artifact: Artifact, why: str) -> str:
     numbers = [(name, value) for name, value in flatten(artifact.summary()) if isinstance(value, int | float)]
     rows = [f"| {_escaped(name)} | {value} |" for name, value in numbers]

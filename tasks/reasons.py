@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tasks.artifacts import MANIFEST, Artifact, Store
@@ -26,16 +27,21 @@ def why(store: Store, stage: str, name: str, key: Mapping[str, Any], former: str
     """
     if former == fingerprint_of(key):
         return "its artefact is gone"
-    folders = [path.parent for path in (store.root / stage).glob("[!.]*/" + MANIFEST)]
-    folders = [folder for folder in folders if folder.name.rpartition("-")[0] == name]
-    newest = max(folders, key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns, default=None)
-    if newest is None:
+    before = newest(store, stage, name)
+    if before is None:
         return "never built"
     try:
-        known = Artifact(stage=stage, fingerprint="", content="", path=newest).manifest().key
+        known = Artifact(stage=stage, fingerprint="", content="", path=before).manifest().key
     except ArtifactError:
         return "the former artefact cannot be read"
     return "; ".join(differences(known, key)) or "never built"
+
+
+def newest(store: Store, stage: str, name: str) -> Path | None:
+    """The folder of the artefact of this name that was published last, unverified."""
+    folders = [path.parent for path in (store.root / stage).glob("[!.]*/" + MANIFEST)]
+    folders = [folder for folder in folders if folder.name.rpartition("-")[0] == name]
+    return max(folders, key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns, default=None)
 
 
 def differences(former: Mapping[str, Any], key: Mapping[str, Any], prefix: str = "") -> list[str]:

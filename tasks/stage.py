@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import code_version, orchestration, reasons, runs, tracking
-from tasks.artifacts import Artifact, canonical_json, fingerprint_of
+from tasks.artifacts import Artifact, fingerprint_of
 from tasks.config import StageConfig, Summary
 from tasks.errors import ArtifactError, ConfigError, UnveilError, describe, one_line, storage_error
 from tasks.orchestration import Outcome
@@ -156,23 +156,17 @@ class Stage:
             raise
 
     def _honour_contracts(self, run: runs.Run, folder: Path, mlflow_run_id: str) -> dict[str, Any]:
-        """Check every guarded file; verdicts are kept with the data, a critical failure stops the stage."""
+        """Check every guarded file; each verdict is shown in MLflow and in Prefect."""
         if not self.contracts:
             return {}
-        from tasks import validation
+        from tasks import contracts
 
-        passed = {}
-        for file, suite in self.contracts.items():
-            if file in self.optional and not (folder / file).exists():
-                continue
-            result = validation.check(suite, folder / file, stage=self.name)
-            run.tracker.log_text(mlflow_run_id, validation.to_html(result), f"contracts/{suite}.html")
-            validation.raise_for_failure(result, self.name)
-            target = folder / "contracts" / f"{suite}.json"
-            target.parent.mkdir(exist_ok=True)
-            target.write_text(canonical_json(result.model_dump(mode="json"), indent=1), encoding="utf-8")
-            passed[suite] = {"expectations": len(result.results), "rows": result.rows}
-        return {"contracts": passed}
+        def publish(name: str, html: str, markdown: str) -> None:
+            run.tracker.log_text(mlflow_run_id, html, f"contracts/{name}.html")
+            orchestration.show(f"contract-{name}", markdown)
+
+        former = reasons.newest(run.store, self.name, _name(run))
+        return contracts.honour(self.name, folder, self.contracts, self.optional, former, publish)
 
     def _inspect(self, run: runs.Run, config: StageConfig, inputs: Inputs) -> Artifact:
         """Report the stage's state; one whose input would rebuild would rebuild too."""

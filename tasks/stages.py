@@ -22,10 +22,12 @@ cleaning = Stage(
     contracts={"documents.parquet": "clean_documents", **_LABELLED},
     optional=frozenset(_LABELLED),
 )
+_SPLITS = ("train", "validation", "test", "continuation")  # the last is what a retraining goes on with
 tokenization = Stage(
     "tokenization",
     core="tasks.tokenization:tokenize",
-    contracts={"train.documents.parquet": "token_shards"},
+    contracts={f"{split}.documents.parquet": "token_shards" for split in _SPLITS},
+    optional=frozenset({"continuation.documents.parquet"}),
 )
 embeddings = Stage("embeddings", core="tasks.embeddings:embed")
 pretraining = Stage("pretraining", core="tasks.training:pretrain")

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tasks import code_version, runs, stage
+from tasks import code_version, contracts_diff, runs, stage
 from tasks.artifacts import Artifact
+from tasks.contracts_report import ContractResult
 from tasks.errors import ConfigError, DataError, UnveilError
 from tests.tasks import toy
 from tests.tasks.toy import ToyConfig
@@ -285,25 +286,25 @@ def test_the_contracts_are_held_and_their_verdicts_kept(
 
     calls = []
 
-    class Result:
-        results = (1, 2)
-        rows = 7
+    rows = iter((7, 9))
 
-        def model_dump(self, mode: str) -> dict[str, Any]:
-            return {"success": True}
-
-    def check(suite: str, path: Path, stage: str) -> Result:
+    def check(suite: str, path: Path, stage: str) -> ContractResult:
         calls.append((suite, path.name, path.read_bytes()[:4], stage))
-        return Result()
+        return ContractResult(suite=suite, rows=next(rows), success=True, results=())
 
+    pages: list[str] = []
     monkeypatch.setattr(validation, "check", check)
-    monkeypatch.setattr(validation, "to_html", lambda result: "<p>")
-    monkeypatch.setattr(validation, "raise_for_failure", lambda result, stage: None)
+    monkeypatch.setattr(
+        toy.NoTracker, "log_text", lambda self, run_id, text, name: pages.append(text), raising=False
+    )
     contracts = {"data.bin": "clean_documents"}
     artifact = ensure(tmp_path, ToyConfig(), contracts=contracts)[0]
     assert calls == [("clean_documents", "data.bin", b"word", "toy")]
-    assert artifact.file("contracts/clean_documents.json").read_text() == '{\n "success": true\n}'
-    assert artifact.summary()["contracts"] == {"clean_documents": {"expectations": 2, "rows": 7}}
+    kept = contracts_diff.read(artifact.path)
+    assert kept == {
+        "clean_documents": ContractResult(suite="clean_documents", rows=7, success=True, results=())
+    }
+    assert artifact.summary()["contracts"] == {"clean_documents": {"expectations": 0, "rows": 7}}
 
     def refuse(result: object, stage: str) -> None:
         raise GateError("expectation failed", stage=stage)
@@ -311,6 +312,10 @@ def test_the_contracts_are_held_and_their_verdicts_kept(
     monkeypatch.setattr(validation, "raise_for_failure", refuse)
     with pytest.raises(GateError):
         ensure(tmp_path, ToyConfig(size=1), contracts=contracts)
+    assert "Since the artefact before" not in pages[0]
+    assert "<td>7</td><td>9</td>" in pages[1], (
+        "a verdict that stops the stage is shown too, with what changed"
+    )
     published = [
         path.name for path in (tmp_path / "artifacts" / "toy").iterdir() if not path.name.startswith(".")
     ]
