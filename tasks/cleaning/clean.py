@@ -13,9 +13,10 @@ from tasks import tables
 from tasks.artifacts import Artifact
 from tasks.cleaning import documents, labelled
 from tasks.cleaning.config import CleaningConfig
-from tasks.cleaning.contamination import HeldOut
+from tasks.cleaning.contamination import Contamination, HeldOut
 from tasks.cleaning.ledger import DOCUMENTS, Entry, Ledger
 from tasks.cleaning.splits import NAMES
+from tasks.cleaning.standardisation import standardise
 from tasks.config import Summary
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class CleaningSummary(Summary):
     bytes_out: int
     words: int
     labelled: dict[str, SetSummary]
+    contamination: dict[str, Contamination] = Field(description="Of each evaluation set, before removal.")
 
 
 def clean(inputs: Mapping[str, Artifact], config: CleaningConfig, folder: Path) -> CleaningSummary:
@@ -52,7 +54,7 @@ def clean(inputs: Mapping[str, Artifact], config: CleaningConfig, folder: Path) 
         DataError: nothing or too little is left, or too many documents cannot be read.
     """
     source, ledger = inputs["ingestion"], Ledger()
-    held_out: list[str] = []
+    held_out: dict[str, list[str]] = {}
     for task in labelled.TASKS:
         name, schema = f"labelled/{task.name}.parquet", tables.LABELLED[task.name]
         received = list(tables.iterate(source.file(name)))
@@ -60,18 +62,29 @@ def clean(inputs: Mapping[str, Artifact], config: CleaningConfig, folder: Path) 
             continue
         rows = labelled.process(task, received, config, ledger, folder)
         tables.write(folder / name, rows, schema)
-        held_out += labelled.held_out_texts(task, rows)
+        held_out[task.name] = labelled.held_out_texts(task, rows)
         logger.info("%s: %d rows kept", task.name, len(rows))
-    index = HeldOut(held_out, config.contamination_words)
+    index = HeldOut(held_out | _probes(source), config.contamination_words)
     documents.process(source.file("documents.parquet"), index, config, ledger, folder)
     ledger.balance()
     ledger.write_quarantine(folder / "quarantine.parquet")
     report = json.dumps(ledger.report(), ensure_ascii=False, indent=1, sort_keys=True)
     (folder / "filter_report.json").write_text(report + "\n", encoding="utf-8")
-    return _summary(ledger)
+    return _summary(ledger, index)
 
 
-def _summary(ledger: Ledger) -> CleaningSummary:
+def _probes(source: Artifact) -> dict[str, list[str]]:
+    """The sentences by which bias is measured, in their standard form like everything they are held against."""
+    found = {}
+    for name in tables.PROBES:
+        path = source.path / "probes" / f"{name}.parquet"
+        if path.is_file():
+            rows = tables.iterate(source.file(f"probes/{name}.parquet"), ["more", "less"])
+            found[name] = [standardise(text) for row in rows for text in row.values()]
+    return found
+
+
+def _summary(ledger: Ledger, held_out: HeldOut) -> CleaningSummary:
     total = ledger.total(DOCUMENTS)
     logger.info("documents: %d of %d kept", total.kept, total.records_in)
     return CleaningSummary(
@@ -80,6 +93,7 @@ def _summary(ledger: Ledger) -> CleaningSummary:
         bytes_out=total.bytes_out,
         words=total.words,
         labelled={task.name: _of(ledger, task.name, ledger.total(task.name)) for task in labelled.TASKS},
+        contamination=held_out.books(),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from tasks.reporting import examples
 from tasks.reporting.blocks import Cell, figure
 from tasks.reporting.config import ReportingConfig
+from tasks.reporting.contamination_note import contamination
 from tasks.reporting.measurements import BIAS, named, rest
 from tasks.reporting.page import Section
 from tasks.reporting.safe_text import safe
@@ -54,7 +55,7 @@ def _suite(section: Section, evidence: Evidence, suite: str, config: ReportingCo
     if not rows and not shown:
         return
     found = leanings(rows)
-    section.say(f"**{safe(spoken(suite))}.**", *_sentences(rows, found))
+    section.say(f"**{safe(spoken(suite))}.**", *_sentences(rows, found), *contamination(evidence, suite))
     section.table(
         (
             "measure",

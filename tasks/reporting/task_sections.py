@@ -9,6 +9,7 @@ from tasks import tables
 from tasks.reporting import examples
 from tasks.reporting.blocks import Cell
 from tasks.reporting.config import ReportingConfig
+from tasks.reporting.contamination_note import contamination
 from tasks.reporting.finetuning_picture import finetuning_curve
 from tasks.reporting.measurements import rest
 from tasks.reporting.page import Section
@@ -50,6 +51,8 @@ def _scores(section: Section, evidence: Evidence, suite: str, config: ReportingC
             "Simple ways learnt from the same training rows and are judged on the same test items; more is",
             "better. The difference is ours less theirs, its interval paired.",
         )
+    if rows and (told := contamination(evidence, suite)):
+        section.say(*told)
     gaps = {(row["metric"], row["baseline"]): row for row in rows if row["metric"].endswith(DIFFERENCE)}
     contested = {metric.removesuffix(DIFFERENCE) for metric, _ in gaps}
     plain = [row for row in rows if not row["baseline"] and (not contested or row["metric"] in contested)]
