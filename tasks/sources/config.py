@@ -252,6 +252,12 @@ class IngestionConfig(StageConfig):
         description="Largest record in bytes; a larger one is quarantined.",
     )
 
+    damaged_files: Literal["stop", "quarantine"] = Field(
+        default="stop",
+        description="A truncated or corrupt file stops the stage, or is quarantined from where the damage is noticed; "
+        "checksums come at the end of a block, so that a little text before it may be wrong.",
+    )
+
     @model_validator(mode="after")
     def _titles_differ(self) -> IngestionConfig:
         _refuse_same_titles(self.sources)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tasks.errors import SourceError
+from tasks.sources.compression import DamagedError, inner
 from tasks.sources.config import FilesSource, ProbeFiles, SentimentFiles
 from tasks.sources.config import QuestionAnsweringFiles as AnsweringFiles
 from tasks.sources.config import TranslationFiles as PairFiles
@@ -156,10 +157,10 @@ def _columns(source: Files) -> tuple[str, ...]:
 def _format(source: Files, path: Path, uri: str) -> str:
     if source.format != "auto":
         return source.format
-    kind = _SUFFIXES.get(path.suffix.lower())
+    kind = _SUFFIXES.get(inner(path).suffix.lower())
     if kind is None:
         raise SourceError(
-            f"{path.suffix or 'a name without suffix'} does not tell the format",
+            f"{inner(path).suffix or 'a name without suffix'} does not tell the format",
             where=uri,
             remedy=f"set `format` to one of {', '.join(_READERS)}, or convert the file",
         )
@@ -173,6 +174,9 @@ def _watched(path: Path, uri: str, outcomes: Outcomes) -> Outcomes:
         for outcome in outcomes:
             any_record = True
             yield outcome
+    except DamagedError as error:
+        any_record = True
+        yield Bad(uri, uri, error.rule, f"the file {error}")
     except OSError as error:
         raise SourceError(f"cannot be read ({error.strerror or error})", where=uri) from error
     if _state(path) != before:

@@ -215,6 +215,7 @@ class _Reading:
                     reasons[outcome.reason] += 1
                     counts.left_out += 1
                 case Bad():
+                    self._refuse_damaged(outcome)
                     first = first or outcome
                     counts.quarantined += 1
                     self.quarantine.append(_quarantined(dataset, source, outcome, domain))
@@ -236,6 +237,15 @@ class _Reading:
             *(dataset, source.title, counts.kept, counts.quarantined, counts.left_out),
             *(counts.bytes / 1e6, time.monotonic() - started),
         )
+
+    def _refuse_damaged(self, bad: Bad) -> None:
+        """Nobody knows how many records a file lost, so no share of bad records excuses it."""
+        if bad.rule == "damaged" and self._config.damaged_files == "stop":
+            raise SourceError(
+                bad.reason,
+                where=bad.where,
+                remedy="fetch it again, or set ingestion.damaged_files to quarantine to use what can be read",
+            )
 
     def _refuse_too_many(self, source: AnySource, counts: SourceCounts, first: Bad) -> None:
         records = counts.kept + counts.quarantined + counts.left_out

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from tasks.errors import SourceError
+from tasks.sources.compression import DamagedError, is_compressed, opened
 from tasks.sources.outcomes import Bad, Place
 
 _BLOCK = 1 << 20
@@ -38,8 +39,7 @@ Reader = Callable[[Path, str, int], Records]
 
 def whole_text(path: Path, uri: str, limit: int) -> Records:
     """A file that is one record: its field is ``text``. UTF-8, or UTF-16 where a byte order mark says so."""
-    size = path.stat().st_size
-    with path.open("rb") as handle:
+    with opened(path) as handle:
         raw = handle.read(limit + 1)
     place = Place(uri, uri, raw)
     if not raw:
@@ -47,8 +47,9 @@ def whole_text(path: Path, uri: str, limit: int) -> Records:
         return
     if len(raw) > limit:
         place.raw = raw[:_KEPT_OF_A_LONG_LINE]
+        size = max(path.stat().st_size, len(raw))  # of a compressed file no more is known
         yield place.bad(
-            "too-large", f"the file has {size} bytes, more than max_document_bytes ({limit})", size
+            "too-large", f"the file has {size} bytes or more, above max_document_bytes ({limit})", size
         )
         return
     try:
@@ -96,6 +97,9 @@ def parquet(path: Path, uri: str, limit: int) -> Records:
     import pyarrow.parquet as pq
 
     number = 0
+    if is_compressed(path):
+        yield Place(uri, uri).bad("format", "a compressed parquet file; parquet compresses itself")
+        return
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
@@ -103,20 +107,19 @@ def parquet(path: Path, uri: str, limit: int) -> Records:
                     number += 1
                     yield Record(Place(f"{uri}#{number}", f"{uri} row {number}"), fields)
     except (OSError, pa.ArrowException) as error:
-        raise SourceError(f"is no readable parquet file ({_short(error)})", where=uri) from error
+        raise DamagedError("damaged", f"is no readable parquet file ({_short(error)})") from error
 
 
 def _lines(path: Path, uri: str, limit: int) -> Iterator[tuple[Place, str | Bad]]:
     """Lines decoded one by one; one too long or no UTF-8 is a ``Bad``, and reading goes on after it."""
-    with path.open("rb") as handle:
+    with opened(path) as handle:
         start = handle.read(len(codecs.BOM_UTF8))
         if start[:2] in _UTF16:
             place = Place(uri, uri, start)
             yield place, place.bad("encoding", "the file is UTF-16; convert it to UTF-8")
             return
-        if start != codecs.BOM_UTF8:
-            handle.seek(0)
-        for number, (raw, size) in enumerate(_raw_lines(handle, limit), 1):
+        first = b"" if start == codecs.BOM_UTF8 else start
+        for number, (raw, size) in enumerate(_raw_lines(handle, limit, first), 1):
             place = Place(f"{uri}#L{number}", f"{uri}:{number}", raw)
             if size > limit:
                 yield (
@@ -130,9 +133,19 @@ def _lines(path: Path, uri: str, limit: int) -> Iterator[tuple[Place, str | Bad]
                 yield place, place.bad("encoding", _not_utf8(error))
 
 
-def _raw_lines(handle: IO[bytes], limit: int) -> Iterator[tuple[bytes, int]]:
-    """Lines and their sizes; of a line longer than ``limit`` only the beginning is kept in memory."""
-    while raw := handle.readline(limit + 2):
+def _raw_lines(handle: IO[bytes], limit: int, first: bytes) -> Iterator[tuple[bytes, int]]:
+    """Lines and their sizes; of a line longer than ``limit`` only the beginning is kept in memory.
+
+    Args:
+        handle: the stream, which need not be seekable.
+        limit: bytes of the longest line.
+        first: what was taken from the stream already; it may hold line ends.
+    """
+    *whole, rest = first.split(b"\n")
+    for line in whole:
+        yield line + b"\n", len(line.rstrip(b"\r"))
+    while raw := rest + handle.readline(limit + 2 - len(rest)):
+        rest = b""
         if len(raw) <= limit or raw.endswith(b"\n"):
             yield raw, len(raw.rstrip(b"\r\n"))
             continue

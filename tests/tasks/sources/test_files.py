@@ -228,15 +228,18 @@ def test_parquet_rows_are_documents(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"not parquet at all"])
 def test_a_parquet_file_that_is_none_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.parquet").write_bytes(content)
-    with pytest.raises(SourceError, match=r"a\.parquet: is no readable parquet file"):
-        read(tmp_path / "a.parquet")
+    (bad,) = read(tmp_path / "a.parquet")
+    assert isinstance(bad, Bad) and bad.rule == "damaged"
+    assert (bad.where, "is no readable parquet file" in bad.reason) == (
+        f"file:{tmp_path.name}/a.parquet",
+        True,
+    )
 
 
 def test_a_truncated_parquet_file_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["one"] * 100}), tmp_path / "a.parquet")
     (tmp_path / "a.parquet").write_bytes((tmp_path / "a.parquet").read_bytes()[:-20])
-    with pytest.raises(SourceError, match="is no readable parquet file"):
-        read(tmp_path / "a.parquet")
+    assert rules(read(tmp_path / "a.parquet")) == [(f"file:{tmp_path.name}/a.parquet", "damaged")]
 
 
 def test_a_glob_that_matches_nothing_and_a_folder_are_errors(tmp_path: Path) -> None:
