@@ -40,6 +40,9 @@ class CleaningSummary(Summary):
     bytes_out: int
     words: int
     labelled: dict[str, SetSummary]
+    personal_data: dict[str, dict[str, int]] = Field(
+        description="Pieces replaced, by kind, and the records they stood in; by domain or labelled set."
+    )
     contamination: dict[str, Contamination] = Field(description="Of each evaluation set, before removal.")
 
 
@@ -93,6 +96,7 @@ def _summary(ledger: Ledger, held_out: HeldOut) -> CleaningSummary:
         bytes_out=total.bytes_out,
         words=total.words,
         labelled={task.name: _of(ledger, task.name, ledger.total(task.name)) for task in labelled.TASKS},
+        personal_data=ledger.masked(),
         contamination=held_out.books(),
     )
 

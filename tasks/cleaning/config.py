@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from tasks.cleaning.pii import PersonalDataConfig
 from tasks.config import StageConfig
 
 Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}$")]
@@ -156,6 +157,9 @@ class CleaningConfig(StageConfig):
         default=NearDuplicates(shingle_words=2, threshold=0.6, permutations=128),
         description="Look-alikes among labelled rows: all are kept, in one split. The texts are short, where "
         "one changed word changes five 5-grams, hence shorter n-grams and a lower threshold.",
+    )
+    personal_data: PersonalDataConfig = Field(
+        default=PersonalDataConfig(), description="Personal data that placeholders stand in for."
     )
     splits: SplitConfig = Field(default=SplitConfig(), description="Shares held out.")
     contamination_words: int = Field(

@@ -101,7 +101,7 @@ def _judge(
     """First pass: yield the documents that no rule objects to, and remember what copies are found by."""
     failures = _Failures(pq.read_metadata(source).num_rows, config.max_bad_ratio)
     rules = build(config)
-    with Pool(config.extraction) as pool:
+    with Pool(config.extraction, config.personal_data.kinds) as pool:
         for position, (raw, outcome) in enumerate(pool.prepare(_received(source, ledger))):
             if position and position % _EVERY == 0:
                 logger.info("%d of %d documents prepared", position, failures.total)
@@ -109,6 +109,7 @@ def _judge(
                 failures.add(raw, outcome)
                 ledger.drop(DOCUMENTS, position, raw, Finding(*outcome), raw["text"])
                 continue
+            ledger.mask(DOCUMENTS, raw, outcome.masked)
             page = Page(outcome.text, raw["domain"], outcome.language, words(outcome.text))
             if finding := first_finding(rules, page):
                 ledger.drop(DOCUMENTS, position, raw, finding, outcome.text or raw["text"])

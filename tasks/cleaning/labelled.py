@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,7 @@ from tasks.cleaning import splits
 from tasks.cleaning.config import CleaningConfig
 from tasks.cleaning.duplicates import clusters, exact_duplicates, find, unite
 from tasks.cleaning.ledger import Ledger
+from tasks.cleaning.pii import Masked, mask
 from tasks.cleaning.rules import Finding
 from tasks.cleaning.shingles import Fingerprints, normalised, text_key, word_hashes, words
 from tasks.cleaning.standardisation import UnstableTextError, standardise
@@ -60,7 +62,8 @@ def process(
     standard: dict[int, Row] = {}
     for position, raw in enumerate(rows):
         ledger.receive(task.name, raw, _size(task, raw))
-        row, finding = _standard(task, raw)
+        row, masked, finding = _standard(task, raw, config.personal_data.kinds)
+        ledger.mask(task.name, raw, masked)
         if finding:
             ledger.drop(task.name, position, raw, finding, raw[task.texts[0]])
         else:
@@ -89,16 +92,18 @@ def held_out_texts(task: Task, rows: Sequence[Row]) -> list[str]:
     return sorted({row[column] for row in rows if row["split"] != splits.TRAIN for column in task.examined})
 
 
-def _standard(task: Task, raw: Row) -> tuple[Row, Finding | None]:
+def _standard(task: Task, raw: Row, kinds: tuple[str, ...]) -> tuple[Row, Mapping[str, int], Finding | None]:
     row = dict(raw)
+    masked: Counter[str] = Counter()
     for column in task.texts:
         try:
-            row[column] = _standardise(raw[column])
+            row[column], counts = _standardise(raw[column], kinds)
+            masked.update(counts)
         except UnstableTextError as error:
-            return row, Finding("unreadable", f"{column} {error}", 0.0)
+            return row, masked, Finding("unreadable", f"{column} {error}", 0.0)
         if not row[column] and column not in task.optional:
-            return row, Finding("empty", f"{column} is empty", 0.0)
-    return row, task.settle(raw, row)
+            return row, masked, Finding("empty", f"{column} is empty", 0.0)
+    return row, masked, task.settle(raw, row)
 
 
 def _splits(task: Task, rows: Sequence[Row], config: CleaningConfig, folder: Path) -> list[str]:
@@ -180,9 +185,10 @@ TASKS = (SENTIMENT, QUESTION_ANSWERING, TRANSLATION)
 
 
 @lru_cache(maxsize=1024)
-def _standardise(text: str) -> str:
-    """Contexts come once for each of their questions."""
-    return standardise(text)
+def _standardise(text: str, kinds: tuple[str, ...]) -> Masked:
+    """The standard form without personal data; contexts come once for each of their questions."""
+    masked = mask(standardise(text), kinds)
+    return Masked(standardise(masked.text), masked.counts)
 
 
 def _standardise_prefix(text: str) -> str:

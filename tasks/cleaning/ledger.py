@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import tables
+from tasks.cleaning.pii import mask
 from tasks.cleaning.rules import Finding
 from tasks.cleaning.splits import NAMES
 from tasks.errors import DataError
@@ -46,6 +47,8 @@ class Ledger:
         self._dropped: dict[str, dict[int, dict[str, Any]]] = {}
         self._dropped_bytes: Counter[tuple[str, str]] = Counter()
         self._paragraphs: dict[str, dict[str, int]] = {}
+        self._masked: dict[str, Counter[str]] = {}
+        self._masked_records: Counter[str] = Counter()
 
     def receive(self, dataset: str, row: Mapping[str, Any], size: int) -> None:
         """A record comes in.
@@ -84,9 +87,23 @@ class Ledger:
             "rule": finding.rule,
             "reason": finding.reason,
             "value": float(finding.value),
-            "excerpt": text[:EXCERPT],
+            "excerpt": mask(text[: 2 * EXCERPT]).text[:EXCERPT],
             "domain": row.get("domain", ""),
             **{name: row[name] for name in _PROVENANCE},
+        }
+
+    def mask(self, dataset: str, row: Mapping[str, Any], counts: Mapping[str, int]) -> None:
+        """Personal data were replaced in a record, whether it stays or not."""
+        domain = row.get("domain") or dataset
+        if counts:
+            self._masked.setdefault(domain, Counter()).update(counts)
+            self._masked_records[domain] += 1
+
+    def masked(self) -> dict[str, dict[str, int]]:
+        """Pieces of personal data replaced, by kind, and records they stood in, by domain or labelled set."""
+        return {
+            domain: {"records": self._masked_records[domain], **dict(sorted(kinds.items()))}
+            for domain, kinds in sorted(self._masked.items())
         }
 
     def note_paragraphs(self, removed: Mapping[str, int], removed_bytes: Mapping[str, int]) -> None:
@@ -141,6 +158,7 @@ class Ledger:
             "domains": domains,
             "rules": self._rules(DOCUMENTS),
             "repeated_paragraphs": self._paragraphs,
+            "personal_data": self.masked(),
             "labelled": {
                 name: self.total(name).as_dict() | {"rules": self._rules(name)} for name in labelled
             },

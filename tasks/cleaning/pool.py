@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from typing import IO, Any, NamedTuple
 from tasks.cleaning import worker
 from tasks.cleaning.config import ExtractionConfig
 from tasks.cleaning.language import Language
+from tasks.cleaning.pii import KINDS
 from tasks.errors import UnveilError
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
@@ -44,6 +45,7 @@ class Prepared(NamedTuple):
 
     text: str
     language: Language
+    masked: dict[str, int]
 
 
 class Failure(NamedTuple):
@@ -61,8 +63,10 @@ class Pool:
     document.
     """
 
-    def __init__(self, config: ExtractionConfig, workers: int | None = None) -> None:
-        self.config = config
+    def __init__(
+        self, config: ExtractionConfig, kinds: Sequence[str] = KINDS, workers: int | None = None
+    ) -> None:
+        self.config, self.kinds = config, kinds
         self.size = workers or min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
         self._threads = ThreadPoolExecutor(self.size, thread_name_prefix="cleaning")
         self._local = threading.local()
@@ -103,7 +107,7 @@ class Pool:
     def _answer(self, document: Mapping[str, Any]) -> Prepared | Failure:
         child: _Child | None = getattr(self._local, "child", None)
         if child is None:
-            child = self._local.child = _Child(self.config)
+            child = self._local.child = _Child(self.config, self.kinds)
             self._children.append(child)
         return child.answer({"text": document["text"], "format": document["format"]})
 
@@ -111,8 +115,8 @@ class Pool:
 class _Child:
     """One child process at a time, used by one thread."""
 
-    def __init__(self, config: ExtractionConfig) -> None:
-        self._config = config
+    def __init__(self, config: ExtractionConfig, kinds: Sequence[str]) -> None:
+        self._config, self._kinds = config, kinds
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
 
@@ -135,7 +139,7 @@ class _Child:
             )
         if "failure" in answer:
             return Failure(answer["failure"], answer["reason"], 0.0)
-        return Prepared(answer["text"], Language(answer["language"], answer["confidence"]))
+        return Prepared(answer["text"], Language(answer["language"], answer["confidence"]), answer["masked"])
 
     def stop(self) -> None:
         """End the process, at work or not."""
@@ -147,7 +151,7 @@ class _Child:
     def _ask(self, request: dict[str, Any]) -> tuple[dict[str, Any] | None, int]:
         if self._stopped:
             return None, 0
-        process = self._process = self._process or _start(self._config)
+        process = self._process = self._process or _start(self._config, self._kinds)
         try:
             worker.write_frame(_open(process.stdin), request)
             answer = worker.read_frame(_open(process.stdout))
@@ -185,12 +189,17 @@ def _open(stream: IO[bytes] | None) -> IO[bytes]:
     return stream
 
 
-def _start(config: ExtractionConfig) -> subprocess.Popen[bytes]:
+def _start(config: ExtractionConfig, kinds: Sequence[str]) -> subprocess.Popen[bytes]:
     environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     path = os.pathsep.join(filter(None, [str(_ROOT), environment.get("PYTHONPATH")]))
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.Popen(  # noqa: S603 - our own module, by the running interpreter
-        [sys.executable, "-m", "tasks.cleaning.worker", repr(config.timeout), str(config.memory_mb)],
+        [
+            sys.executable,
+            "-m",
+            "tasks.cleaning.worker",
+            *map(str, (config.timeout, config.memory_mb, " ".join(kinds))),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -1,6 +1,6 @@
 """The child process that prepares documents one by one: text out of markup, standard form, language.
 
-Started by `tasks.cleaning.pool` as ``python -m tasks.cleaning.worker TIMEOUT MEMORY_MB``. Frames of JSON with
+Started by `tasks.cleaning.pool` as ``python -m tasks.cleaning.worker TIMEOUT MEMORY_MB KINDS``. Frames of JSON with
 their length in front go in by standard input and out by standard output; nothing is pickled. A document that
 takes too long or too much memory ends the process, and with it nothing else.
 """
@@ -13,10 +13,12 @@ import resource
 import signal
 import struct
 import sys
+from collections.abc import Collection
 from typing import IO, Any
 
 from tasks.cleaning.extraction import ExtractionError, extract
 from tasks.cleaning.language import identify
+from tasks.cleaning.pii import mask
 from tasks.cleaning.standardisation import UnstableTextError, standardise
 
 _LENGTH = struct.Struct(">Q")
@@ -42,10 +44,11 @@ def write_frame(stream: IO[bytes], message: dict[str, Any]) -> None:
     stream.flush()
 
 
-def prepare(text: str, form: str) -> dict[str, Any]:
+def prepare(text: str, form: str, kinds: Collection[str]) -> dict[str, Any]:
     """The document's clean text with its language, or the kind and the reason of the failure."""
     try:
-        clean = standardise(extract(text, form))
+        masked = mask(standardise(extract(text, form)), kinds)
+        clean = standardise(masked.text)
         language = identify(clean)
     except MemoryError:
         return {"failure": OUT_OF_MEMORY, "reason": "needs more memory than extraction.memory_mb allows"}
@@ -57,12 +60,13 @@ def prepare(text: str, form: str) -> dict[str, Any]:
         raise
     except Exception as error:  # a parser's own bug, of any type: this document fails, the others go on
         return {"failure": UNREADABLE, "reason": f"the parser failed ({type(error).__name__})"}
-    return {"text": clean, "language": language.code, "confidence": language.confidence}
+    found = {"language": language.code, "confidence": language.confidence, "masked": masked.counts}
+    return {"text": clean, **found}
 
 
 def main() -> None:
     """Answer documents until the input ends; a broken installation is reported, not blamed on a document."""
-    timeout, memory_mb = float(sys.argv[1]), int(sys.argv[2])
+    timeout, memory_mb, kinds = float(sys.argv[1]), int(sys.argv[2]), sys.argv[3].split()
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get between the frames
     resource.setrlimit(resource.RLIMIT_AS, (memory_mb << 20, memory_mb << 20))
@@ -77,7 +81,7 @@ def main() -> None:
             if request["format"] == "html":
                 import trafilatura  # noqa: F401 - its import must not count as the first page's time
             _set_timers(timeout)
-            answer = prepare(request["text"], request["format"])
+            answer = prepare(request["text"], request["format"], kinds)
             _set_timers(0)
             write_frame(answers, answer)
     except ImportError as error:

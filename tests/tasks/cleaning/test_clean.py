@@ -16,6 +16,7 @@ from tasks.cleaning import documents as documents_module
 from tasks.cleaning.clean import CleaningSummary, clean
 from tasks.cleaning.config import CleaningConfig, RuleConfig
 from tasks.cleaning.documents import check_leakage
+from tasks.cleaning.pii import PersonalDataConfig
 from tasks.cleaning.pool import Failure, Pool
 from tasks.cleaning.shingles import Fingerprints, word_hashes, words
 from tasks.errors import DataError
@@ -44,7 +45,7 @@ def digests(folder: Path) -> dict[str, str]:
 @pytest.fixture(autouse=True)
 def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """One child starts faster than two, and the number changes nothing."""
-    monkeypatch.setattr(documents_module, "Pool", lambda config: Pool(config, 1))
+    monkeypatch.setattr(documents_module, "Pool", lambda config, kinds: Pool(config, kinds, 1))
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_the_same_bytes_again_and_with_another_number_of_workers(
 ) -> None:
     artifact = ingestion(corpus, sentiment=[sentiment(f"s{n}", prose(900 + n, 12)) for n in range(60)])
     summaries = [run(artifact, tmp_path / "first")]
-    monkeypatch.setattr(documents_module, "Pool", lambda config: Pool(config, 3))
+    monkeypatch.setattr(documents_module, "Pool", lambda config, kinds: Pool(config, kinds, 3))
     summaries.append(run(artifact, tmp_path / "second"))
     assert summaries[0] == summaries[1]
     assert digests(tmp_path / "first") == digests(tmp_path / "second")
@@ -195,7 +196,7 @@ def test_a_failed_extraction_is_quarantined_with_its_reason(
             failure = Failure("timeout", "took more than 10 processor seconds", 10.0)
             return failure if document["id"] == "page" else super()._answer(document)
 
-    monkeypatch.setattr(documents_module, "Pool", lambda config: Failing(config, 1))
+    monkeypatch.setattr(documents_module, "Pool", lambda config, kinds: Failing(config, kinds, 1))
     run(ingestion(corpus), tmp_path / "out")
     (row,) = [row for row in read(tmp_path / "out", "quarantine.parquet") if row["id"] == "page"]
     assert (row["rule"], row["value"], row["domain"]) == ("timeout", 10.0, "web")
@@ -221,3 +222,26 @@ def test_a_planted_leak_is_found(tmp_path: Path, prose: Make) -> None:
         check_leakage(prints, ["train", "train", "test"], ["a", "b", "c"])
         with pytest.raises(DataError, match=r"'a' \(train\) is a near-duplicate of 'b' \(test\)"):
             check_leakage(prints, ["train", "test", "test"], ["a", "b", "c"])
+
+
+def test_personal_data_are_replaced_counted_and_kept_out_of_the_quarantine(
+    tmp_path: Path, prose: Make, document: Make, sentiment: Make, ingestion: Make
+) -> None:
+    secret = "Write to jane@example.org or ring +44 20 7946 0958."
+    rows = [document(f"good-{n:02}", prose(n, 120)) for n in range(30)]
+    rows += [document("told", f"{prose(70, 60)} {secret}"), document("short", secret)]
+    labelled = [sentiment(f"s{n}", f"{prose(100 + n, 9)}") for n in range(9)] + [sentiment("s9", secret)]
+    source = ingestion(rows, sentiment=labelled)
+    summary = run(source, tmp_path / "out")
+    tables_out = [
+        read(tmp_path / "out", n)
+        for n in ("documents.parquet", "labelled/sentiment.parquet", "quarantine.parquet")
+    ]
+    told = str(tables_out) + (tmp_path / "out" / "filter_report.json").read_text()
+    assert "jane@" not in told and "7946" not in told
+    (text,) = [row["text"] for row in tables_out[0] if row["id"] == "told"]
+    assert text.endswith("Write to [EMAIL] or ring [PHONE].")
+    counts = {"records": 2, "email": 2, "phone": 2}
+    assert summary.personal_data == {"articles": counts, "sentiment": {"records": 1, "email": 1, "phone": 1}}
+    left = run(source, tmp_path / "all", CleaningConfig(personal_data=PersonalDataConfig(kinds=())))
+    assert left.personal_data == {} and "jane@" in str(read(tmp_path / "all", "documents.parquet"))

@@ -24,7 +24,7 @@ import os, signal, sys, time
 from tasks.cleaning import worker
 original, extract = worker.prepare, worker.extract
 worker.extract = lambda text, form: "x" * (1 << 40) if text == "greedy" else extract(text, form)
-def prepare(text, form):
+def prepare(text, form, kinds):
     if text == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     if text == "killed" and not os.path.exists(os.environ["HOME"] + "/killed"):
@@ -38,7 +38,7 @@ def prepare(text, form):
         print("this must not get between the frames", flush=True)
     if text == "broken":
         raise ImportError("No module named 'lxml_html_clean'")
-    return original(text, form)
+    return original(text, form, kinds)
 worker.prepare = prepare
 worker.main()
 """
@@ -64,7 +64,7 @@ def trapped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def outcomes(
     config: ExtractionConfig, documents: list[dict[str, Any]], workers: int = 1
 ) -> list[Prepared | Failure]:
-    with Pool(config, workers) as pool:
+    with Pool(config, workers=workers) as pool:
         return [outcome for _, outcome in pool.prepare(documents)]
 
 
@@ -148,7 +148,7 @@ def test_hostile_pages_end_in_time_and_harm_no_other() -> None:
 
 
 def test_children_end_with_the_pool() -> None:
-    with Pool(ExtractionConfig(), 1) as pool:
+    with Pool(ExtractionConfig(), workers=1) as pool:
         list(pool.prepare(texts("a")))
         process = pool._children[0]._process
         assert process and process.poll() is None
@@ -157,7 +157,7 @@ def test_children_end_with_the_pool() -> None:
 
 def test_children_get_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_TOKEN", "canary-5c1f")
-    with Pool(ExtractionConfig(), 1) as pool:
+    with Pool(ExtractionConfig(), workers=1) as pool:
         list(pool.prepare(texts("a")))
         process = pool._children[0]._process
         assert process

@@ -1,0 +1,126 @@
+"""Personal data are found by their structure, ordinary numbers are not, and a second look finds nothing."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tasks.cleaning.pii import KINDS, mask
+
+# Published examples of valid forms: documentation ranges where there are any.
+FOUND = [
+    ("email", "Write to jane.doe+news@mail.example.co.uk!", "Write to [EMAIL]!"),
+    ("email", "<x_1@example.org>, thanks", "<[EMAIL]>, thanks"),
+    ("iban", "IBAN GB82 WEST 1234 5698 7654 32 please", "IBAN [IBAN] please"),
+    ("iban", "pay gb82west12345698765432.", "pay [IBAN]."),
+    ("iban", "DE89370400440532013000", "[IBAN]"),
+    ("card", "card 4111 1111 1111 1111, exp.", "card [CARD], exp."),
+    ("card", "378282246310005", "[CARD]"),
+    ("card", "3782-822463-10005", "[CARD]"),
+    ("ip", "from 8.8.8.8.", "from [IP]."),
+    ("ip", "at 2600:1f18:0:1::5 today", "at [IP] today"),
+    ("national-id", "SSN 219-09-9999", "SSN [NATIONAL-ID]"),
+    ("national-id", "NI AB 12 34 56 C.", "NI [NATIONAL-ID]."),
+    ("national-id", "DNI 12345678Z", "DNI [NATIONAL-ID]"),
+    ("national-id", "NIE X1234567L", "NIE [NATIONAL-ID]"),
+    ("national-id", "NIR 2 55 08 14 168 025 38", "NIR [NATIONAL-ID]"),
+    ("national-id", "CF RSSMRA85T10A562S", "CF [NATIONAL-ID]"),
+    ("phone", "Ring +44 20 7946 0958 now", "Ring [PHONE] now"),
+    ("phone", "(212) 555-0123", "[PHONE]"),
+    ("phone", "212-555-0123 ext. 4", "[PHONE]"),
+    ("phone", "01 99 00 12 34", "[PHONE]"),
+    ("phone", "see (+33 1 99 00 12 34)", "see ([PHONE])"),
+    ("phone", "01632 960123", "[PHONE]"),
+    ("phone", "call me on 5550 1234", "call me on [PHONE]"),
+    ("phone", "Phone:\n555 01 23 45", "Phone:\n[PHONE]"),
+]
+KEPT = [
+    "from 1914-1918, on 2024-05-06, 06/05/2024 and 06.05.24 at 12:30:45",
+    "version 2.0.58.1 and v1.2.3.4 at 127.0.0.1, 192.168.0.1 and 0.0.0.0, ::1",
+    "1 000 000 people, 12,345,678 euros, $1234567.89 and 3.14159265358979",
+    "ISBN 978-3-16-148410-0, ISSN 0317-8471, Genesis 1:1-2:3, 2 Kings 17:24",
+    "GB82 WEST 1234 5698 7654 33 and 4111 1111 1111 1112 have wrong checksums",
+    "d41d8cd98f00b204e9800998ecf8427e 123e4567-e89b-12d3-a456-426614174000 00:1A:2B:3C:4D:5E",
+    "SSN 000-12-3456, 666-12-3456, 900-12-3456; DNI 12345678A",
+    "a@b, @handle, user at example dot org, std::vector<int>::iterator",
+    "score 21-19 15-21 21-18, page 1234567, part 12345-678",
+    "driver number 5130634",
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "expected"), FOUND)
+def test_each_kind_is_found_and_leaves_its_name(kind: str, text: str, expected: str) -> None:
+    assert mask(text) == (expected, {kind: 1})
+    assert mask(text, [kind]) == (expected, {kind: 1})
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_what_only_looks_like_it_stays(text: str) -> None:
+    assert mask(text) == (text, {})
+
+
+def test_only_the_kinds_asked_for_are_replaced() -> None:
+    text = "jane@example.org, 8.8.8.8"
+    assert mask(text, []) == (text, {})
+    assert mask(text, ["ip"]) == ("jane@example.org, [IP]", {"ip": 1})
+
+
+def test_the_surer_kind_wins_where_two_overlap() -> None:
+    assert mask("call 4111 1111 1111 1111 or 219-09-9999").counts == {"card": 1, "national-id": 1}
+
+
+_PIECES = st.sampled_from(
+    [
+        *"0123456789 .-+()/@:x\n",
+        *(text for _, text, _ in FOUND),
+        "call ",
+        "4111111111111111",
+        "8.8.8.8",
+        "219-09-9999",
+        "a@b.io",
+        "[PHONE]",
+        "GB82",
+    ]
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(_PIECES, max_size=14).map("".join))
+@example("8.8.8.88.8.8.8")
+def test_a_second_look_finds_nothing(text: str) -> None:
+    once = mask(text)
+    assert mask(once.text) == (once.text, {})
+    assert sum(once.counts.values()) >= sum(once.text.count(f"[{k.upper()}]") for k in KINDS) - text.count(
+        "[PHONE]"
+    )
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "1",
+        "1 ",
+        "1-",
+        "1.",
+        "a.",
+        "a@",
+        "@",
+        "a-",
+        "+1",
+        "(1",
+        "12:",
+        "f:",
+        "GB82 ",
+        "1111 ",
+        "x@y.",
+        "call 1 ",
+    ],
+)
+def test_a_megabyte_made_to_be_slow_is_not(piece: str) -> None:
+    text = piece * (1_000_000 // len(piece))
+    started = time.monotonic()
+    mask(text)
+    assert time.monotonic() - started < 60
