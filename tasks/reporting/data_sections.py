@@ -63,6 +63,17 @@ def dropped(evidence: Evidence, config: ReportingConfig) -> Section:
         config.rows_shown,
     )
     section.take(_labelled(report["labelled"]))
+    if found := report["personal_data"]:
+        section.say(
+            "Personal data that have a structure were replaced by what kind they are. Names and street addresses",
+            "are not found this way.",
+        )
+        kinds = sorted({kind for counts in found.values() for kind in counts} - {"records"})
+        rows_found = [
+            (name, counts["records"], *(counts.get(kind, 0) for kind in kinds))
+            for name, counts in found.items()
+        ]
+        section.table(("domain or labelled set", "records", *kinds), rows_found, config.rows_shown)
     return section
 
 

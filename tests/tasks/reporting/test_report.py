@@ -51,6 +51,7 @@ def test_every_number_of_the_story_is_that_of_an_artefact(tmp_path: Path) -> Non
     for phrase in ("45 documents (12.3 kB) were read", "43 (10.0 kB, 1,500 words) kept", "9,520 parameters"):
         assert phrase in text
     assert "3 broken records into quarantine and passed over 9" in text
+    assert "| books | 21 | 17 | 0 |" in text  # personal data: records, e-mails, telephone numbers
     assert inputs["evaluation"].fingerprint[:16] in text
 
 
