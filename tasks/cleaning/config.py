@@ -144,6 +144,10 @@ class CleaningConfig(StageConfig):
     )
     rules: RuleConfig = Field(default=RuleConfig(), description="Thresholds of the rules.")
     language: LanguageConfig = Field(default=LanguageConfig(), description="Languages kept.")
+    url_duplicates: bool = Field(
+        default=True,
+        description="Of documents from one web address keep the longest, whatever the others say.",
+    )
     near_duplicates: NearDuplicates = Field(
         default=NearDuplicates(), description="Copies among the documents: all but one go."
     )

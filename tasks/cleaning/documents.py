@@ -27,6 +27,7 @@ from tasks.cleaning.paragraphs import Paragraphs
 from tasks.cleaning.pool import Failure, Pool, Prepared
 from tasks.cleaning.rules import Finding, Page, build, first_finding
 from tasks.cleaning.shingles import Fingerprints, text_key, word_hashes, words
+from tasks.cleaning.urls import same_page
 from tasks.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class Survivors:
     keys: list[bytes] = field(default_factory=list)
     domains: list[str] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
     findings: dict[int, Finding] = field(default_factory=dict)
 
 
@@ -123,6 +125,7 @@ def _judge(
             survivors.keys.append(key)
             survivors.domains.append(raw["domain"])
             survivors.sizes.append(row["bytes"])
+            survivors.pages.append(same_page(raw["uri"]) if config.url_duplicates else "")
             texts.add(hashed)
             yield row
 
@@ -159,9 +162,24 @@ def _find_copies(survivors: Survivors, texts: Fingerprints) -> None:
     distinct = [row for row in range(len(survivors.ids)) if row not in copies]
     # The longest says most; of equally long ones the id decides, so that the order of the input does not.
     order = sorted(distinct, key=lambda row: (-survivors.sizes[row], survivors.ids[row]))
+    order = _one_of_each_page(survivors, order)
     for row, copy in near_duplicates(texts, order).items():
         reason = f"near-duplicate of {survivors.ids[copy.of]}"
         survivors.findings[row] = Finding("near-duplicate", reason, copy.similarity)
+
+
+def _one_of_each_page(survivors: Survivors, order: list[int]) -> list[int]:
+    """The first row of each web page, and all rows that have none."""
+    first: dict[str, int] = {}
+    stay = []
+    for row in order:
+        page = survivors.pages[row]
+        if page and first.setdefault(page, row) != row:
+            reason = f"same address as {survivors.ids[first[page]]}"
+            survivors.findings[row] = Finding("url-duplicate", reason, 1.0)
+        else:
+            stay.append(row)
+    return stay
 
 
 def _choose_splits(survivors: Survivors, config: CleaningConfig, ledger: Ledger) -> list[str]:

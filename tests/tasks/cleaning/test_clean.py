@@ -245,3 +245,21 @@ def test_personal_data_are_replaced_counted_and_kept_out_of_the_quarantine(
     assert summary.personal_data == {"articles": counts, "sentiment": {"records": 1, "email": 1, "phone": 1}}
     left = run(source, tmp_path / "all", CleaningConfig(personal_data=PersonalDataConfig(kinds=())))
     assert left.personal_data == {} and "jane@" in str(read(tmp_path / "all", "documents.parquet"))
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_one_address_the_longest_stays_whatever_the_order(
+    tmp_path: Path, prose: Make, document: Make, ingestion: Make, order: int
+) -> None:
+    rows = [document(f"good-{n:02}", prose(n, 60)) for n in range(30)]
+    rows += [
+        document("long", prose(70, 90)) | {"uri": "https://example.org/page"},
+        document("old", prose(71, 60)) | {"uri": "http://www.example.org/page/?utm_source=x"},
+        document("else", prose(72, 60)) | {"uri": "https://example.org/page?id=2"},
+    ]
+    source = ingestion(rows[::order])
+    run(source, tmp_path / "out")
+    assert [
+        (row["id"], row["rule"], row["reason"]) for row in read(tmp_path / "out", "quarantine.parquet")
+    ] == [("old", "url-duplicate", "same address as long")]
+    assert run(source, tmp_path / "all", CleaningConfig(url_duplicates=False)).documents.kept == len(rows)
