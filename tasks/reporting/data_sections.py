@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.reporting.config import ReportingConfig
+from tasks.reporting.filter_picture import waterfall
 from tasks.reporting.page import Section, amount, percent, size
 from tasks.reporting.safe_text import safe
 from tasks.reporting.sources import Evidence
@@ -35,7 +36,7 @@ def went_in(evidence: Evidence, config: ReportingConfig) -> Section:
     return section
 
 
-def dropped(evidence: Evidence, config: ReportingConfig) -> Section:
+def dropped(evidence: Evidence, config: ReportingConfig, folder: Path) -> Section:
     """What was left out, by rule, from ingestion to the labelled sets."""
     section, report = Section("What was dropped, and why"), evidence.json("cleaning", "filter_report.json")
     ingestion = evidence.summary("ingestion")
@@ -47,6 +48,9 @@ def dropped(evidence: Evidence, config: ReportingConfig) -> Section:
         f"{total['in']:,} documents ({percent(total['dropped'], total['in'])}); each is in quarantine with",
         "its reason.",
     )
+    counts = {rule: found["dropped"] for rule, found in report["rules"].items()}
+    if waterfall(folder / "filters.png", total["in"], counts, config.picture_dpi):
+        section.picture("filters.png", "Documents read, taken by each rule, and kept")
     rules = sorted(report["rules"].items(), key=lambda item: (-item[1]["dropped"], item[0]))
     section.table(
         ("rule", "documents", "share", "text", "for example"),

@@ -61,7 +61,7 @@ class Story:
             *examined,
             _limits(evidence),
             data,
-            data_sections.dropped(evidence, config),
+            data_sections.dropped(evidence, config, folder),
             data_sections.tokens(evidence),
             data_sections.vectors(evidence, config, folder),
             training,

@@ -60,8 +60,16 @@ def test_a_rerun_gives_the_same_bytes_pictures_included(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write(inputs, tmp_path / name)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert names == ["model-card", "origins.json", "quality.png", "report.html", "report.md", "training.png"]
-    for name in [*names[1:], "model-card/README.md"]:
+    assert names == [
+        "filters.png",
+        "model-card",
+        "origins.json",
+        "quality.png",
+        "report.html",
+        "report.md",
+        "training.png",
+    ]
+    for name in {*names, "model-card/README.md"} - {"model-card"}:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert b"Software" not in (tmp_path / "one" / "quality.png").read_bytes()
 
@@ -84,7 +92,7 @@ def test_hostile_text_in_data_prompts_and_output_stays_text(tmp_path: Path, payl
     _, harmless = write(tiny_run.shared(), tmp_path / "out2")
     page, plain = Page(text), Page(harmless)
     assert page.tags == plain.tags
-    assert page.sources == plain.sources == ["quality.png", "training.png"]
+    assert page.sources == plain.sources == ["quality.png", "filters.png", "training.png"]
     assert (
         text.count(safe(payload)) >= 6
     )  # title, source, licence, rule, reason, neighbour, sample, candidate
@@ -118,7 +126,7 @@ def test_a_hybrid_model_has_both(tmp_path: Path) -> None:
 
 def test_without_curves_there_is_no_picture_of_them(tmp_path: Path) -> None:
     summary, text = write(tiny_run.shared(curves=False), tmp_path / "out")
-    assert summary.pictures == 1 and "training.png" not in text
+    assert summary.pictures == 2 and "training.png" not in text
 
 
 def test_lengths_are_those_of_the_configuration(tmp_path: Path) -> None:
@@ -155,7 +163,7 @@ def test_tasks_are_judged_against_the_best_simple_way_and_undecided_stays_undeci
     assert "It cannot be told apart from never an answer (is right wherever" in text
     assert "It loses to nearest neighbour&#39;s translation (repeats what a person wrote" in text
     assert "It was fine-tuned on 321 labelled examples." in text
-    assert summary.pictures == 5 and "finetuning-question-answering.png" in text
+    assert summary.pictures == 6 and "finetuning-question-answering.png" in text
 
 
 def test_a_new_suite_and_a_new_measure_of_an_old_one_appear_without_code(tmp_path: Path) -> None:
