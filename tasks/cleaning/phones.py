@@ -42,7 +42,7 @@ def phones(text: str) -> Iterator[tuple[int, int]]:
         if found.endswith(")") and found.count(")") > found.count("("):
             found = found[:-1]  # the bracket is the sentence's
         number = _EXTENSION.sub("", found)
-        if not _FEWEST <= sum(map(str.isdigit, number)) <= _MOST or _DATE.fullmatch(number):
+        if not _FEWEST <= sum(map(str.isdigit, number)) <= _MOST or _DATE.fullmatch(number.strip("()")):
             continue
         if _STRONG.fullmatch(number) or _announced(text, match.start()):
             yield match.start(), match.start() + len(found)

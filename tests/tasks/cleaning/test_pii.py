@@ -48,6 +48,7 @@ KEPT = [
     "a@b, @handle, user at example dot org, std::vector<int>::iterator",
     "score 21-19 15-21 21-18, page 1234567, part 12345-678",
     "driver number 5130634",
+    "calling games on the radio (1997-2007) and (12.05.1998), texts of 1914 1918",
 ]
 
 
