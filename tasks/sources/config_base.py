@@ -6,14 +6,15 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tasks.config import StageConfig
 
 Domain = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
-FileFormat = Literal["auto", "txt", "md", "jsonl", "csv", "tsv", "parquet", "html"]
+FileFormat = Literal["auto", "txt", "md", "jsonl", "csv", "tsv", "parquet", "html", "warc"]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_. /-]{0,99}$"  # also valid inside the name of an MLflow metric
 _WILDCARD = re.compile(r"[*?\[]")
+_REMOTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 
 
 class Described(Protocol):
@@ -26,17 +27,43 @@ class Described(Protocol):
 
 
 class AnyFiles(StageConfig):
-    """Files of the user, found by a glob; ``**`` crosses folders."""
+    """Files of the user, found by a glob; ``**`` crosses folders.
+
+    Compressed files (gz, zst, bz2, xz) are read like plain ones. Of archives (zip, tar and compressed tar)
+    every member is read as a file of its own.
+    """
 
     type: Literal["files"] = "files"
-    path: str = Field(..., min_length=1, description="File or glob, such as corpus/**/*.txt.")
+    path: str = Field(
+        ...,
+        min_length=1,
+        description="File, glob such as corpus/**/*.txt, or fsspec address such as s3://bucket/*.gz.",
+    )
     licence: str = Field(
         default=..., min_length=1, description="Licence of the text; SPDX identifier where there is one."
     )
     format: FileFormat = Field(default="auto", description="How to read the files; auto goes by the suffix.")
+    members: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Which files inside archives: a name with wildcards, where * also crosses folders; "
+        "by default every one that can be read.",
+    )
     name: str | None = Field(
         default=None, pattern=NAME, description="What tables and counts call this source."
     )
+
+    @field_validator("path")
+    @classmethod
+    def _readable_address(cls, path: str) -> str:
+        address = _REMOTE.match(path)
+        if address and address[1].lower() in ("http", "https"):
+            raise ValueError("is a web address, and this type of source reads files")
+        if address and address[1].lower() in ("file", "local"):
+            raise ValueError(f"write the path without {address[1]}://")
+        if address and "@" in address[2].split("/")[0]:
+            raise ValueError("holds a user name or password; leave them to the protocol's own configuration")
+        return path
 
     @property
     def title(self) -> str:
@@ -78,6 +105,11 @@ class AnyPackage(StageConfig):
     def pinned(self) -> str:
         """``name==version``."""
         return f"{self.package}=={self.version}"
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path is an fsspec address, such as ``s3://bucket/corpus/*.jsonl``."""
+    return _REMOTE.match(path) is not None
 
 
 def split_glob(path: str) -> tuple[Path, str]:

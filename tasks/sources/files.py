@@ -2,70 +2,47 @@
 
 from __future__ import annotations
 
-import glob
-import stat
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 from tasks.errors import SourceError
-from tasks.sources.compression import DamagedError, inner
+from tasks.sources import blobs
+from tasks.sources.blobs import Stored
+from tasks.sources.compression import Blob, DamagedError
 from tasks.sources.config import FilesSource, ProbeFiles, SentimentFiles
 from tasks.sources.config import QuestionAnsweringFiles as AnsweringFiles
 from tasks.sources.config import TranslationFiles as PairFiles
-from tasks.sources.config_base import split_glob
-from tasks.sources.outcomes import Bad, Kept, Outcome, Outcomes, unusable
-from tasks.sources.records import Reader, Record, json_lines, parquet, separated, whole_text
+from tasks.sources.formats import ARCHIVES, READERS, TEXTS, TWICE, kind_of, left_out
+from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcome, Outcomes, unusable
+from tasks.sources.records import Record, Records
+from tasks.sources.unpacking_tar import tar_members
+from tasks.sources.unpacking_zip import zip_members
 
 Files = FilesSource | SentimentFiles | AnsweringFiles | PairFiles | ProbeFiles
 Interpret = Callable[[Record, str], Outcome]
-_READERS: dict[str, Reader] = {
-    "txt": whole_text,
-    "md": whole_text,
-    "html": whole_text,
-    "jsonl": json_lines,
-    "csv": separated(","),
-    "tsv": separated("\t"),
-    "parquet": parquet,
-}
-_SUFFIXES = {
-    ".txt": "txt",
-    ".text": "txt",
-    ".md": "md",
-    ".markdown": "md",
-    ".html": "html",
-    ".htm": "html",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "tsv",
-    ".parquet": "parquet",
-}
-_WHOLE = ("txt", "md", "html")
 
 
-def find(source: Files) -> list[tuple[Path, str]]:
-    """The regular files a source's glob matches, sorted, each with its uri.
-
-    The uri starts at the glob's last fixed folder, so that it says enough and nothing about the machine.
+def find(source: Files) -> list[tuple[Stored, str]]:
+    """The files a source's path matches, sorted, each with its uri.
 
     Raises:
         SourceError: nothing matches, or only folders do.
     """
-    fixed, pattern = split_glob(source.path)
-    matches = sorted(glob.glob(str(fixed / pattern), recursive=True))  # noqa: PTH207 (Path.glob in 3.11 follows no links)
-    files = [Path(match) for match in matches if _is_regular(Path(match))]
-    if files:
-        return [(path, f"file:{_shown(path, fixed)}") for path in files]
-    if matches:
-        name = _shown(Path(matches[0]), fixed)
-        raise SourceError(
-            "is a folder, not a file",
-            where=source.path,
-            remedy=f"name the files in it, such as {name}/**/*.txt",
-        )
-    raise SourceError(
-        "matches no file", where=source.path, remedy="check the path, and where it is taken from"
-    )
+    return blobs.find(source.path)
+
+
+def digests(source: Files) -> dict[str, str]:
+    """The sha256 of every file of a source, by its uri.
+
+    Raises:
+        SourceError: nothing matches, or a file cannot be read.
+    """
+    found: dict[str, str] = {}
+    for blob, uri in find(source):
+        try:
+            found[uri] = blobs.digest(blob)
+        except OSError as error:
+            raise _unreadable(uri, error) from error
+    return found
 
 
 def read(source: Files, interpret: Interpret, max_bytes: int) -> Outcomes:
@@ -74,31 +51,28 @@ def read(source: Files, interpret: Interpret, max_bytes: int) -> Outcomes:
     Raises:
         SourceError: a file is missing, unreadable as a whole, lacks a column, or changed while it was read.
     """
-    columns = _columns(source)
-    for path, uri in find(source):
-        kind = _format(source, path, uri)
-        if kind in _WHOLE and not isinstance(source, FilesSource):
-            raise SourceError(
-                f"{kind} holds no labelled rows", where=uri, remedy="use jsonl, csv, tsv or parquet"
-            )
-        needed = ("text",) if kind in _WHOLE else columns
-        yield from _watched(
-            path, uri, _interpreted(_READERS[kind](path, uri, max_bytes), kind, needed, interpret)
-        )
+    for blob, uri in find(source):
+        kind = kind_of(source, blob.name, uri)
+        if kind in ARCHIVES:
+            outcomes = _members(source, blob, uri, interpret, max_bytes)
+        else:
+            outcomes = _file(source, blob, uri, interpret, max_bytes)
+        yield from _watched(blob, uri, _accounted(uri, outcomes))
 
 
 def interpreter(source: FilesSource, max_bytes: int) -> Interpret:
     """How a record of this source becomes a document."""
 
     def interpret(record: Record, kind: str) -> Outcome:
-        text = record.fields["text" if kind in _WHOLE else source.text]
+        text = record.fields["text" if kind in TEXTS else source.text]
         problem = unusable(text, max_bytes)
         if problem:
             return record.place.bad(*problem)
-        uri = _uri(source, record)
+        uri = record.fields["uri"] if kind == "warc" else _uri(source, record)
         if isinstance(uri, Bad):
             return uri
-        return Kept(uri, {"text": text, "format": "html" if kind == "html" else "text"}, record.place.uri)
+        shape = record.fields["format"] if kind == "warc" else "html" if kind == "html" else "text"
+        return Kept(uri, {"text": text, "format": shape}, record.place.uri)
 
     return interpret
 
@@ -118,11 +92,36 @@ def _uri(source: FilesSource, record: Record) -> str | Bad:
     return uri
 
 
-def _interpreted(
-    records: Iterator[Record | Bad], kind: str, needed: tuple[str, ...], interpret: Interpret
-) -> Outcomes:
+def _members(source: Files, blob: Blob, uri: str, interpret: Interpret, max_bytes: int) -> Outcomes:
+    """Every member of an archive, read as a file of its own or told why not."""
+    unpacked = {"zip": zip_members, "tar": tar_members}[kind_of(source, blob.name, uri)]
+    for member in unpacked(blob, uri):
+        if isinstance(member, Bad):
+            yield member
+            continue
+        reason = left_out(source, member.name, not isinstance(source, FilesSource))
+        if reason:
+            yield reason
+        else:
+            yield from _accounted(member.uri, _file(source, member, member.uri, interpret, max_bytes))
+
+
+def _file(source: Files, blob: Blob, uri: str, interpret: Interpret, max_bytes: int) -> Outcomes:
+    kind = kind_of(source, blob.name, uri)
+    if kind == TWICE:
+        yield Bad(uri, uri, "format", "the file is compressed twice; decompress it once")
+        return
+    if kind in TEXTS and not isinstance(source, FilesSource):
+        raise SourceError(
+            f"{kind} holds no labelled rows", where=uri, remedy="use jsonl, csv, tsv or parquet"
+        )
+    needed = ("text",) if kind in TEXTS else _columns(source)
+    yield from _interpreted(READERS[kind](blob, uri, max_bytes), kind, needed, interpret)
+
+
+def _interpreted(records: Records, kind: str, needed: tuple[str, ...], interpret: Interpret) -> Outcomes:
     for record in records:
-        if isinstance(record, Bad):
+        if isinstance(record, Bad | LeftOut):
             yield record
             continue
         missing = [column for column in needed if column not in record.fields]
@@ -154,52 +153,33 @@ def _columns(source: Files) -> tuple[str, ...]:
             )
 
 
-def _format(source: Files, path: Path, uri: str) -> str:
-    if source.format != "auto":
-        return source.format
-    kind = _SUFFIXES.get(inner(path).suffix.lower())
-    if kind is None:
-        raise SourceError(
-            f"{inner(path).suffix or 'a name without suffix'} does not tell the format",
-            where=uri,
-            remedy=f"set `format` to one of {', '.join(_READERS)}, or convert the file",
-        )
-    return kind
-
-
-def _watched(path: Path, uri: str, outcomes: Outcomes) -> Outcomes:
-    """Fail if the file changed between its first byte and its last: a mixture is no version of it."""
-    before, any_record = _state(path), False
+def _accounted(uri: str, outcomes: Outcomes) -> Outcomes:
+    """Let no file pass in silence: one that cannot be read on, or that has no record, is quarantined."""
+    any_record = False
     try:
         for outcome in outcomes:
             any_record = True
             yield outcome
     except DamagedError as error:
-        any_record = True
         yield Bad(uri, uri, error.rule, f"the file {error}")
-    except OSError as error:
-        raise SourceError(f"cannot be read ({error.strerror or error})", where=uri) from error
-    if _state(path) != before:
-        raise SourceError(
-            "changed while it was being read", where=uri, remedy="run again when it is complete"
-        )
+        return
     if not any_record:
         yield Bad(uri, uri, "empty", "the file has no records")
 
 
-def _state(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns, status.st_ino
-
-
-def _is_regular(path: Path) -> bool:
+def _watched(blob: Stored, uri: str, outcomes: Outcomes) -> Outcomes:
+    """Fail if the file changed between its first byte and its last: a mixture is no version of it."""
     try:
-        return stat.S_ISREG(path.stat().st_mode)
+        before = blobs.state(blob)
+        yield from outcomes
+        after = blobs.state(blob)
     except OSError as error:
-        raise SourceError(f"cannot be read ({error.strerror})", where=path.name) from error
+        raise _unreadable(uri, error) from error
+    if after != before:
+        raise SourceError(
+            "changed while it was being read", where=uri, remedy="run again when it is complete"
+        )
 
 
-def _shown(path: Path, fixed: Path) -> str:
-    """The path as tables tell it; bytes of a name that are no UTF-8 become visible escapes."""
-    shown = (Path(fixed.name) / path.relative_to(fixed)).as_posix()
-    return shown.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def _unreadable(uri: str, error: OSError) -> SourceError:
+    return SourceError(f"cannot be read ({error.strerror or error})", where=uri)

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from tasks import tables
-from tasks.artifacts import Artifact, sha256_of
+from tasks.artifacts import Artifact
 from tasks.config import Summary
 from tasks.errors import SourceError
 from tasks.sources import files, labelled, probes, readers, samples
@@ -129,8 +129,8 @@ def observe(config: IngestionConfig) -> dict[str, str]:
     found: dict[str, str] = {}
     for dataset, source in _all_sources(config):
         if isinstance(source, AnyFiles):
-            for path, uri in files.find(source):
-                found[f"{dataset}/{source.title}/{uri}"] = _digest_of(path, uri)
+            digests = files.digests(source)
+            found |= {f"{dataset}/{source.title}/{uri}": digest for uri, digest in digests.items()}
     return found
 
 
@@ -317,10 +317,3 @@ def _licence(source: AnySource) -> str:
 def _text_bytes(kept: Kept) -> int:
     texts = ("text", "context", "question", "source_text", "target_text", "more", "less")
     return sum(len(kept.values[name].encode()) for name in texts if name in kept.values)
-
-
-def _digest_of(path: Path, uri: str) -> str:
-    try:
-        return sha256_of(path)
-    except OSError as error:
-        raise SourceError(f"cannot be read ({error.strerror or error})", where=uri) from error

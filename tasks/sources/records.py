@@ -1,4 +1,4 @@
-"""Records of a user's files, strictly and in bounded memory: whole texts, JSON lines, CSV, TSV and parquet.
+"""Records of a user's files, strictly and in bounded memory: whole texts, JSON lines, CSV and TSV.
 
 Each reader yields a ``Record`` (its place and its fields) or a ``Bad`` for what is not one; nothing is
 repaired, guessed or skipped in silence. Blank lines are no records. The readers of `datasets` are not used:
@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from tasks.errors import SourceError
-from tasks.sources.compression import DamagedError, is_compressed, opened
-from tasks.sources.outcomes import Bad, Place
+from tasks.sources.compression import Blob, opened
+from tasks.sources.outcomes import Bad, LeftOut, Place
 
 _BLOCK = 1 << 20
-_PARQUET_ROWS = 256
 _KEPT_OF_A_LONG_LINE = 1 << 12
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -33,21 +32,21 @@ class Record:
     fields: dict[str, Any]
 
 
-Records = Iterator[Record | Bad]
-Reader = Callable[[Path, str, int], Records]
+Records = Iterator[Record | Bad | LeftOut]
+Reader = Callable[[Blob, str, int], Records]
 
 
-def whole_text(path: Path, uri: str, limit: int) -> Records:
+def whole_text(blob: Blob, uri: str, limit: int) -> Records:
     """A file that is one record: its field is ``text``. UTF-8, or UTF-16 where a byte order mark says so."""
-    with opened(path) as handle:
+    with opened(blob) as handle:
         raw = handle.read(limit + 1)
+        size = _size(handle, raw)
     place = Place(uri, uri, raw)
     if not raw:
         yield place.bad("empty", "the file is empty")
         return
     if len(raw) > limit:
         place.raw = raw[:_KEPT_OF_A_LONG_LINE]
-        size = max(path.stat().st_size, len(raw))  # of a compressed file no more is known
         yield place.bad(
             "too-large", f"the file has {size} bytes or more, above max_document_bytes ({limit})", size
         )
@@ -58,9 +57,9 @@ def whole_text(path: Path, uri: str, limit: int) -> Records:
         yield place.bad("encoding", _not_utf8(error))
 
 
-def json_lines(path: Path, uri: str, limit: int) -> Records:
+def json_lines(blob: Blob, uri: str, limit: int) -> Records:
     """One JSON object a line. A key that is there twice, NaN and anything that is no object are refused."""
-    for place, line in _lines(path, uri, limit):
+    for place, line in _lines(blob, uri, limit):
         if isinstance(line, Bad):
             yield line
             continue
@@ -69,7 +68,7 @@ def json_lines(path: Path, uri: str, limit: int) -> Records:
         try:
             value = json.loads(line, object_pairs_hook=_object, parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
-            yield place.bad("json", f"the line is no JSON: {_short(error)}")
+            yield place.bad("json", f"the line is no JSON: {short(error)}")
             continue
         if isinstance(value, dict):
             yield Record(place, value)
@@ -80,8 +79,8 @@ def json_lines(path: Path, uri: str, limit: int) -> Records:
 def separated(delimiter: str) -> Reader:
     """A reader of CSV (or TSV) with a header line; quoting as spreadsheets do it, nothing tolerated."""
 
-    def read(path: Path, uri: str, limit: int) -> Records:
-        lines = _Feed(_lines(path, uri, limit))
+    def read(blob: Blob, uri: str, limit: int) -> Records:
+        lines = _Feed(_lines(blob, uri, limit))
         before = csv.field_size_limit(limit)
         try:
             yield from _rows(csv.reader(lines, delimiter=delimiter, strict=True), lines, uri)
@@ -91,28 +90,9 @@ def separated(delimiter: str) -> Reader:
     return read
 
 
-def parquet(path: Path, uri: str, limit: int) -> Records:
-    """Rows of a parquet file, a few hundred in memory at a time; page checksums are verified."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    number = 0
-    if is_compressed(path):
-        yield Place(uri, uri).bad("format", "a compressed parquet file; parquet compresses itself")
-        return
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
-                for fields in batch.to_pylist():
-                    number += 1
-                    yield Record(Place(f"{uri}#{number}", f"{uri} row {number}"), fields)
-    except (OSError, pa.ArrowException) as error:
-        raise DamagedError("damaged", f"is no readable parquet file ({_short(error)})") from error
-
-
-def _lines(path: Path, uri: str, limit: int) -> Iterator[tuple[Place, str | Bad]]:
+def _lines(blob: Blob, uri: str, limit: int) -> Iterator[tuple[Place, str | Bad]]:
     """Lines decoded one by one; one too long or no UTF-8 is a ``Bad``, and reading goes on after it."""
-    with opened(path) as handle:
+    with opened(blob) as handle:
         start = handle.read(len(codecs.BOM_UTF8))
         if start[:2] in _UTF16:
             place = Place(uri, uri, start)
@@ -190,7 +170,7 @@ def _rows(reader: Iterator[list[str]], feed: _Feed, uri: str) -> Records:
         try:
             row = next(reader, None)
         except csv.Error as error:
-            problem = _short(error)
+            problem = short(error)
         taken, bad = feed.drain()
         yield from bad
         if row is None and not problem:
@@ -215,6 +195,11 @@ def _header(row: list[str] | None, problem: str, uri: str) -> list[str]:
     return row
 
 
+def _size(handle: io.BufferedReader, raw: bytes) -> int:
+    """The whole size where it is known; of what streams by, as much as was read."""
+    return handle.seek(0, io.SEEK_END) if handle.seekable() else len(raw)
+
+
 def _decode(raw: bytes) -> str:
     if raw.startswith(_UTF16):
         return raw.decode("utf-16")
@@ -236,5 +221,6 @@ def _not_utf8(error: UnicodeDecodeError) -> str:
     return f"not valid {error.encoding.upper()} at byte {error.start}: {error.reason}"
 
 
-def _short(error: BaseException) -> str:
+def short(error: BaseException) -> str:
+    """The first line of what an error of a library says."""
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
