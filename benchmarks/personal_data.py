@@ -172,6 +172,9 @@ def _phone(generator: random.Random) -> str:
             f"0{d(1)} {d(2)} {d(2)} {d(2)} {d(2)}",
             f"0{d(3)} {d(6)}",
             f"+33 {d(1)} {d(2)} {d(2)} {d(2)} {d(2)}",
+            f"001-{d(3)}-{d(3)}-{d(4)}x{d(4)}",
+            f"+61 (0){d(1)} {d(4)} {d(4)}",
+            f"0{d(3)}/{d(7)}",
         ]
     )
 
@@ -193,6 +196,8 @@ def _hard_negatives(generator: random.Random) -> Iterator[str]:
         yield f"commit {generator.getrandbits(160):040x} at {d(2)}.{d(5)}, -{d(2)}.{d(5)}"
         yield f"part no. {d(4)}-{d(2)}, {d(5)}-{d(3)}, model {d(7)}, order {d(10)}"
         yield f"{generator.getrandbits(64):016x} {'-'.join(f'{generator.getrandbits(8):02x}' for _ in range(6))}"
+        yield f"Call me in {d(1)}000000 years, or in {d(2)} {d(3)} {d(3)} days."
+        yield f"Please contact about {d(2)} {d(3)} {d(3)} people; the call counted {d(2)}{d(3)}{d(3)} times."
         yield f"pi is 3.{d(12)}, e is 2.{d(9)}, and {d(12)} is a large number"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 
 import pytest
@@ -35,6 +36,10 @@ FOUND = [
     ("phone", "see (+33 1 99 00 12 34)", "see ([PHONE])"),
     ("phone", "01632 960123", "[PHONE]"),
     ("phone", "call me on 5550 1234", "call me on [PHONE]"),
+    ("phone", "see (212.555.0123 x12) or", "see ([PHONE]) or"),
+    ("phone", "call 612 345 678 tomorrow", "call [PHONE] tomorrow"),
+    ("phone", "781 1704 office", "[PHONE] office"),
+    ("phone", "0176/1234567", "[PHONE]"),
     ("phone", "Phone:\n555 01 23 45", "Phone:\n[PHONE]"),
 ]
 KEPT = [
@@ -48,6 +53,10 @@ KEPT = [
     "a@b, @handle, user at example dot org, std::vector<int>::iterator",
     "score 21-19 15-21 21-18, page 1234567, part 12345-678",
     "driver number 5130634",
+    "Call me in 1000000 years, or in 12 345 678 days; the call counted 12 345 678 people",
+    "answers: ISBN 9783161484100, 978-3-16-148410-0 and 0-306-40615-2",
+    "we reached 1234567 readers and called 20000000 lines",
+    "0 10 20 30 40 50 60\n01 20 30 40 50 60 70 80",
     "calling games on the radio (1997-2007) and (12.05.1998), texts of 1914 1918",
 ]
 
@@ -71,6 +80,23 @@ def test_only_the_kinds_asked_for_are_replaced() -> None:
 
 def test_the_surer_kind_wins_where_two_overlap() -> None:
     assert mask("call 4111 1111 1111 1111 or 219-09-9999").counts == {"card": 1, "national-id": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("212-555-0123 212-555-0199 212-555-0147", 3),
+        ("+44 20 7946 0958 +44 20 7946 0959", 2),
+        ("(212) 555-0123 (212) 555-0199", 2),
+        ("020 7946 0958 020 7946 0959 020 7946 0960", 3),
+        ("call 5550123 5550199", 2),
+        ("1 2 212-555-0123 3 4", 1),
+        (" ".join(["212-555-0123"] * 50), 50),
+    ],
+)
+def test_numbers_in_a_row_are_all_found(text: str, count: int) -> None:
+    masked = mask(text)
+    assert masked.counts == {"phone": count} and "555" not in masked.text and "7946" not in masked.text
 
 
 _PIECES = st.sampled_from(
@@ -99,6 +125,29 @@ def test_a_second_look_finds_nothing(text: str) -> None:
     )
 
 
+def test_a_second_look_finds_nothing_in_twenty_thousand_glued_texts() -> None:
+    """Pieces of all kinds, with and without something between them: each find lays others open."""
+    generator = random.Random(3)
+    pieces = (
+        [text for _, text, _ in FOUND] + KEPT + ["8.8.8.8", "a@b.io", "[PHONE]", "GB82", "call", "12345678"]
+    )
+    between = ["", " ", ",", "/", "-", ".", "\n", ", ", " x", "+", "(", ")"]
+    for _ in range(20_000):
+        text = "".join(
+            generator.choice(pieces) + generator.choice(between) for _ in range(generator.randrange(1, 7))
+        )
+        once = mask(text)
+        assert mask(once.text) == (once.text, {}), text
+
+
+@pytest.mark.parametrize("kind", ["8.8.8.8", "8.8.8.8.", "call 12345678901234 ", "219-09-9999"])
+def test_chains_of_finds_come_to_an_end(kind: str) -> None:
+    text = "first line\n" + kind * 300 + "\nlast line"
+    once = mask(text)
+    assert mask(once.text) == (once.text, {})
+    assert once.text.startswith("first line\n") and once.text.endswith("\nlast line")
+
+
 @pytest.mark.parametrize(
     "piece",
     [
@@ -118,6 +167,10 @@ def test_a_second_look_finds_nothing(text: str) -> None:
         "1111 ",
         "x@y.",
         "call 1 ",
+        "8.8.8.8",
+        "212-555-0123 ",
+        "+1 ",
+        "call 12345678901234 ",
     ],
 )
 def test_a_megabyte_made_to_be_slow_is_not(piece: str) -> None:
