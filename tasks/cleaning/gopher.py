@@ -112,7 +112,9 @@ class AlphabeticWords(PublishedRule):
     def check(self, page: Page) -> Finding | None:
         """Compare the share of such words with its minimum; a text without words has nothing to object to."""
         tokens = page.text.split()
-        share = sum(_has_letter(token) for token in tokens) / max(1, len(tokens))
+        mixed = [token for token in tokens if not token.isalpha()]
+        without = sum(not any(map(str.isalpha, token)) for token in mixed)
+        share = 1 - without / max(1, len(tokens))
         if share >= self.minimum or not tokens:
             return None
         return Finding(
@@ -196,7 +198,3 @@ class GopherRules(RuleGroup):
 _BULLET = re.compile(
     r"[\u2022\u2023\u2043\u204c\u204d\u2219\u25a0\u25a1\u25aa\u25ab\u25cb\u25cf\u25e6\u00b7]|[-*+](?=\s|$)"
 )
-
-
-def _has_letter(token: str) -> bool:
-    return token.isalpha() or any(map(str.isalpha, token))

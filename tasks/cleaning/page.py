@@ -67,7 +67,7 @@ class Page:
     @cached_property
     def ngrams(self) -> NGrams:
         """Where the words say again what they have said."""
-        return NGrams(self.text, self.words)
+        return NGrams(self.words)
 
 
 class Rule(Protocol):

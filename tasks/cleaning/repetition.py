@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tasks.cleaning.shingles import Hashes, ngrams, word_hashes
+Integers = npt.NDArray[np.int64]
 
 
 class Repeated(NamedTuple):
@@ -33,48 +33,67 @@ def repeated(pieces: Iterable[str]) -> Repeated:
 
 
 class NGrams:
-    """The n-grams of a text's words, by their 64-bit hashes; every answer takes O(words log words).
+    """The n-grams of some words, told apart exactly.
 
-    Shares are of the characters in words. A character counts once, in however many n-grams it stands.
+    Asked for growing n, each answer takes one sort: an n-gram is the one before it and a word. Only the numbers of
+    one n are kept. Shares are of the characters in words; one counts once, in however many n-grams it stands.
     """
 
-    def __init__(self, text: str, words: Sequence[str]) -> None:
-        self._hashed = word_hashes(text, words)
+    def __init__(self, words: Sequence[str]) -> None:
+        numbers: dict[str, int] = {}
+        for word in words:
+            numbers.setdefault(word, len(numbers))
+        self._words = np.fromiter(map(numbers.__getitem__, words), np.int64, len(words))
+        self._different = len(numbers)
         self._lengths = np.fromiter(map(len, words), np.int64, len(words))
         self._total = max(1, int(self._lengths.sum()))
-        self._clear_from = len(words) + 1  # no n-gram of so many words is there twice
+        self._none_from = len(words)  # no n-gram of so many words is there twice
+        self._restart()
 
     def top_share(self, n: int) -> float:
         """Share in the most frequent n-gram, of equally frequent ones the longest; 0 if none is there twice."""
-        if n >= self._clear_from:
+        if not self._repeats(n):
             return 0.0
-        hashes = self._ngrams(n)
-        _, first, inverse, counts = np.unique(
-            hashes, return_index=True, return_inverse=True, return_counts=True
-        )
-        if counts.max() < 2:
-            self._clear_from = n
-            return 0.0
+        (candidates,) = np.nonzero(self._counts == self._counts.max())
+        firsts = self._firsts[candidates]
         ends = np.concatenate(([0], np.cumsum(self._lengths)))
-        characters = ends[first + n] - ends[first]
-        # Equal in both: the one that comes first, lest the choice hang on the hash.
-        best = np.lexsort((first, -characters, -counts))[0]
-        return self._covered(inverse == best, n)
+        longest = np.lexsort((firsts, ends[firsts] - ends[firsts + n]))[0]
+        return self._covered(self._numbers == candidates[longest], n)
 
     def repeated_share(self, n: int) -> float:
         """Share in n-grams that stood before in the text."""
-        if n >= self._clear_from:
+        if not self._repeats(n):
             return 0.0
-        hashes = self._ngrams(n)
-        order = np.argsort(hashes, kind="stable")
-        again = np.zeros(len(hashes), bool)
-        again[order[1:]] = hashes[order[1:]] == hashes[order[:-1]]
-        if not again.any():
-            self._clear_from = n
+        again = np.ones(len(self._numbers), bool)
+        again[self._firsts] = False
         return self._covered(again, n)
 
-    def _ngrams(self, n: int) -> Hashes:
-        return ngrams(self._hashed, n)
+    def _repeats(self, n: int) -> bool:
+        """Whether some n-gram is there twice; its numbers are at hand if so."""
+        if n < self._n:
+            self._restart()
+        while self._n < n < self._none_from:
+            self._lengthen()
+            if len(self._firsts) == len(self._numbers):
+                self._none_from = self._n
+        return n < self._none_from
+
+    def _restart(self) -> None:
+        self._n = 0
+        self._numbers: Integers = np.zeros(len(self._words) + 1, np.int64)
+
+    def _lengthen(self) -> None:
+        """Number the n-grams of one word more, equal ones alike; note where each is first and how often."""
+        pairs = self._numbers[:-1] * self._different + self._words[self._n :]
+        order = np.argsort(pairs)
+        ordered = pairs[order]
+        new = np.concatenate(([True], ordered[1:] != ordered[:-1]))
+        self._numbers = np.empty_like(pairs)
+        self._numbers[order] = np.cumsum(new) - 1
+        (starts,) = np.nonzero(new)
+        self._counts: Integers = np.append(starts[1:], len(pairs)) - starts
+        self._firsts: Integers = np.minimum.reduceat(order, starts)
+        self._n += 1
 
     def _covered(self, starts: npt.NDArray[np.bool_], n: int) -> float:
         """Share of the characters in the words of the n-grams that start where it says."""

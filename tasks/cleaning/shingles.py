@@ -8,13 +8,11 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from tasks.cleaning.config import NearDuplicates
+from tasks.cleaning.config import NearDuplicates
 
 Hashes = npt.NDArray[np.uint64]
 
