@@ -1,10 +1,10 @@
 """The rules of C4 (Raffel et al. 2020, section 2.2): some take lines out, the others judge what is left.
 
 Thresholds are those of the journal's text and of the published code (tensorflow_datasets, `c4_utils.py`): lines of
-5 words, pages of 3 sentences. The first preprint had them the other way round, and some later code follows it.
-What the code does beyond the text (policy notices, endless words) is here as well. Two things are left out: the list
-of bad words, which takes whole groups of people out of the corpus (Dodge et al. 2021), and the removal of
-Wikipedia's reference marks, which is no rule.
+5 words, pages of 3 sentences. The first preprint had 3 words and 5 sentences, and some later code follows it. What the
+code does beyond the text (endless words, ellipses) is here as well. Two things are not: the list of bad words, which
+takes text by and about minorities more often than other text (Dodge et al. 2021), and the removal of Wikipedia's
+reference marks, which judges nothing.
 """
 
 from __future__ import annotations

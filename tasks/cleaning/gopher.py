@@ -114,7 +114,7 @@ class AlphabeticWords(PublishedRule):
         tokens = page.text.split()
         mixed = [token for token in tokens if not token.isalpha()]
         without = sum(not any(map(str.isalpha, token)) for token in mixed)
-        share = 1 - without / max(1, len(tokens))
+        share = (len(tokens) - without) / max(1, len(tokens))
         if share >= self.minimum or not tokens:
             return None
         return Finding(
