@@ -6,6 +6,10 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from tasks.cleaning.c4 import C4Rules
+from tasks.cleaning.fineweb import FineWebRules
+from tasks.cleaning.gopher import GopherRules
+from tasks.cleaning.patterns import PatternConfig
 from tasks.cleaning.pii import PersonalDataConfig
 from tasks.config import StageConfig
 
@@ -143,6 +147,18 @@ class CleaningConfig(StageConfig):
         "stops; documents dropped by a rule do not count.",
     )
     rules: RuleConfig = Field(default=RuleConfig(), description="Thresholds of the rules.")
+    gopher: GopherRules = Field(default=GopherRules(), description="The rules of MassiveText, if wanted.")
+    c4: C4Rules = Field(default=C4Rules(), description="The rules of C4, if wanted.")
+    fineweb: FineWebRules = Field(default=FineWebRules(), description="The rules of FineWeb, if wanted.")
+    patterns: tuple[PatternConfig, ...] = Field(
+        default=(), max_length=1000, description="Rules of your own: regular expressions that drop documents."
+    )
+    pattern_timeout: float = Field(
+        default=10.0,
+        ge=0.01,
+        le=3600,
+        description="Seconds a pattern may search one document; a slower one stops the stage by its name.",
+    )
     language: LanguageConfig = Field(default=LanguageConfig(), description="Languages kept.")
     url_duplicates: bool = Field(
         default=True,
@@ -172,3 +188,10 @@ class CleaningConfig(StageConfig):
         le=50,
         description="A document that shares so many words in a row with a held-out labelled text is dropped.",
     )
+
+    @model_validator(mode="after")
+    def _patterns_have_names_of_their_own(self) -> CleaningConfig:
+        names = [pattern.name for pattern in self.patterns]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"patterns: two are called {twice[0]!r}")
+        return self

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from pydantic import Field
 
-from tasks.cleaning.rules import Finding
+from tasks.cleaning.page import Finding
 from tasks.cleaning.shingles import Hashes, distinct, ngrams, text_key, word_hashes, words
 from tasks.config import Summary
 

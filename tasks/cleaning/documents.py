@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import tables
-from tasks.cleaning import splits
+from tasks.cleaning import c4, splits
 from tasks.cleaning.config import CleaningConfig
 from tasks.cleaning.contamination import HeldOut
 from tasks.cleaning.duplicates import exact_duplicates, leaks, near_duplicates
 from tasks.cleaning.language import UNDETERMINED, Language
 from tasks.cleaning.ledger import DOCUMENTS, Ledger
+from tasks.cleaning.page import Finding, Page
 from tasks.cleaning.paragraphs import Paragraphs
 from tasks.cleaning.pool import Failure, Pool, Prepared
-from tasks.cleaning.rules import Finding, Page, build, first_finding
+from tasks.cleaning.rules import build, first_finding
 from tasks.cleaning.shingles import Fingerprints, text_key, word_hashes, words
 from tasks.cleaning.urls import same_page
 from tasks.errors import DataError
@@ -102,7 +104,7 @@ def _judge(
 ) -> Iterator[dict[str, Any]]:
     """First pass: yield the documents that no rule objects to, and remember what copies are found by."""
     failures = _Failures(pq.read_metadata(source).num_rows, config.max_bad_ratio)
-    rules = build(config)
+    rules_for = cache(partial(build, config))
     with Pool(config.extraction, config.personal_data.kinds) as pool:
         for position, (raw, outcome) in enumerate(pool.prepare(_received(source, ledger))):
             if position and position % _EVERY == 0:
@@ -112,8 +114,9 @@ def _judge(
                 ledger.drop(DOCUMENTS, position, raw, Finding(*outcome), raw["text"])
                 continue
             ledger.mask(DOCUMENTS, raw, outcome.masked)
-            page = Page(outcome.text, raw["domain"], outcome.language, words(outcome.text))
-            if finding := first_finding(rules, page):
+            outcome = _without_refused_lines(raw, outcome, config, ledger)
+            page = Page(outcome.text, raw["domain"], outcome.language, words(outcome.text), raw["uri"])
+            if finding := first_finding(rules_for(raw["domain"]), page):
                 ledger.drop(DOCUMENTS, position, raw, finding, outcome.text or raw["text"])
                 continue
             key = text_key(outcome.text, page.words)
@@ -128,6 +131,18 @@ def _judge(
             survivors.pages.append(same_page(raw["uri"]) if config.url_duplicates else "")
             texts.add(hashed)
             yield row
+
+
+def _without_refused_lines(
+    raw: Mapping[str, Any], prepared: Prepared, config: CleaningConfig, ledger: Ledger
+) -> Prepared:
+    """What the rules for lines leave, before the rules for documents look."""
+    if not config.c4.applies_to(raw["domain"]):
+        return prepared
+    text, removed = c4.edit(prepared.text, config.c4)
+    if removed:
+        ledger.note_lines(raw["domain"], removed, len(prepared.text.encode()) - len(text.encode()))
+    return prepared._replace(text=text)
 
 
 def _received(source: Path, ledger: Ledger) -> Iterator[dict[str, Any]]:

@@ -14,8 +14,8 @@ from tasks.cleaning import splits
 from tasks.cleaning.config import CleaningConfig
 from tasks.cleaning.duplicates import clusters, exact_duplicates, find, unite
 from tasks.cleaning.ledger import Ledger
+from tasks.cleaning.page import Finding
 from tasks.cleaning.pii import Masked, mask
-from tasks.cleaning.rules import Finding
 from tasks.cleaning.shingles import Fingerprints, normalised, text_key, word_hashes, words
 from tasks.cleaning.standardisation import UnstableTextError, standardise
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks import tables
+from tasks.cleaning.page import Finding
 from tasks.cleaning.pii import mask
-from tasks.cleaning.rules import Finding
 from tasks.cleaning.splits import NAMES
 from tasks.errors import DataError
 
@@ -47,6 +47,7 @@ class Ledger:
         self._dropped: dict[str, dict[int, dict[str, Any]]] = {}
         self._dropped_bytes: Counter[tuple[str, str]] = Counter()
         self._paragraphs: dict[str, dict[str, int]] = {}
+        self._lines: dict[str, Counter[str]] = {}
         self._masked: dict[str, Counter[str]] = {}
         self._masked_records: Counter[str] = Counter()
 
@@ -112,6 +113,10 @@ class Ledger:
             domain: {"removed": removed[domain], "bytes": removed_bytes[domain]} for domain in sorted(removed)
         }
 
+    def note_lines(self, domain: str, removed: Mapping[str, int], size: int) -> None:
+        """Lines were taken out of a document, whether it stays or not: how many by rule, and their bytes."""
+        self._lines.setdefault(domain, Counter()).update({"documents": 1, "bytes": size} | dict(removed))
+
     def dropped_by_rule(self, dataset: str) -> Counter[str]:
         """How many records of a set each rule removed."""
         return Counter(row["rule"] for row in self._dropped.get(dataset, {}).values())
@@ -158,6 +163,9 @@ class Ledger:
             "domains": domains,
             "rules": self._rules(DOCUMENTS),
             "repeated_paragraphs": self._paragraphs,
+            "refused_lines": {
+                domain: dict(sorted(found.items())) for domain, found in sorted(self._lines.items())
+            },
             "personal_data": self.masked(),
             "labelled": {
                 name: self.total(name).as_dict() | {"rules": self._rules(name)} for name in labelled

@@ -1,7 +1,8 @@
 """The rules that look at one document alone. A rule that drops says why, with the number that it judged by.
 
 A new rule is one frozen dataclass with a ``name`` and a ``check``, its thresholds in `RuleConfig`, a place in
-`build`, and a test. The order matters only for which rule a document with several faults is counted under.
+`build`, and a test; `tasks.cleaning.published` says how one that others published is added. The order matters only
+for which rule a document with several faults is counted under.
 """
 
 from __future__ import annotations
@@ -9,49 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import ClassVar, NamedTuple, Protocol
+from typing import ClassVar
 
+from tasks.cleaning import patterns
 from tasks.cleaning.config import CleaningConfig
-from tasks.cleaning.language import Language
-
-
-class Finding(NamedTuple):
-    """Why a record is left out: the rule's name, a sentence for people, and the number behind it."""
-
-    rule: str
-    reason: str
-    value: float
-
-
-@dataclass(frozen=True)
-class Page:
-    """A document as the rules see it; what several of them need is counted once."""
-
-    text: str
-    domain: str
-    language: Language
-    words: Sequence[str]
-
-    @cached_property
-    def visible(self) -> int:
-        """Characters that are not space."""
-        return sum(map(len, self.text.split()))
-
-    @cached_property
-    def symbols(self) -> int:
-        """Characters that are neither space nor in a word, and underscores."""
-        return max(0, self.visible - sum(map(len, self.words))) + self.text.count("_")
-
-
-class Rule(Protocol):
-    """What every rule offers."""
-
-    name: ClassVar[str]
-
-    def check(self, page: Page) -> Finding | None:
-        """None when the page may stay."""
-        ...
+from tasks.cleaning.page import Finding, Page, Rule
 
 
 @dataclass(frozen=True)
@@ -79,7 +42,7 @@ class MeanWordLength:
 
     def check(self, page: Page) -> Finding | None:
         """Compare the mean length of a word with its bounds (after Gopher, Rae et al. 2021, table A1)."""
-        mean = sum(map(len, page.words)) / max(1, len(page.words))
+        mean = page.mean_word_length
         if self.shortest <= mean <= self.longest:
             return None
         return Finding(
@@ -122,13 +85,8 @@ class RepeatedLines:
 
     def check(self, page: Page) -> Finding | None:
         """Compare the share of text in repeated lines with its maximum (after Gopher's duplicate lines)."""
-        seen: set[str] = set()
-        repeated = total = 0
-        for line in filter(None, map(str.strip, page.text.split("\n"))):
-            total += len(line)
-            repeated += len(line) if line in seen else 0
-            seen.add(line)
-        return _ratio(self.name, "text in repeated lines", repeated, total, self.maximum)
+        share = page.repeated_lines.characters
+        return _ratio(self.name, "text in repeated lines", share, 1, self.maximum)
 
 
 @dataclass(frozen=True)
@@ -176,8 +134,8 @@ _BOILERPLATE = re.compile(
 )
 
 
-def build(config: CleaningConfig) -> tuple[Rule, ...]:
-    """The rules in the order they are asked, cheap ones first."""
+def build(config: CleaningConfig, domain: str) -> tuple[Rule, ...]:
+    """The rules for documents of a domain in the order they are asked, cheap ones first."""
     rules = config.rules
     return (
         TooShort(rules.min_words, rules.min_words_of),
@@ -187,6 +145,10 @@ def build(config: CleaningConfig) -> tuple[Rule, ...]:
         RepeatedLines(rules.max_repeated_line_ratio),
         Boilerplate(rules.max_boilerplate_per_100_words),
         OtherLanguage(config.language.keep, config.language.min_words, config.language.min_confidence),
+        *config.gopher.rules(domain),
+        *config.c4.rules(domain),
+        *config.fineweb.rules(domain),
+        *patterns.build(config.patterns, config.pattern_timeout, domain),
     )
 
 
@@ -195,6 +157,6 @@ def first_finding(rules: Sequence[Rule], page: Page) -> Finding | None:
     return next((finding for rule in rules if (finding := rule.check(page))), None)
 
 
-def _ratio(rule: str, what: str, count: int, total: int, maximum: float) -> Finding | None:
+def _ratio(rule: str, what: str, count: float, total: int, maximum: float) -> Finding | None:
     share = count / max(1, total)
     return Finding(rule, f"{share:.0%} {what}, more than {maximum:.0%}", share) if share > maximum else None

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.cleaning.contamination import Contamination, HeldOut
-from tasks.cleaning.rules import Finding
+from tasks.cleaning.page import Finding
 from tasks.cleaning.shingles import text_key, word_hashes, words
 
 EXAM = [f"exam{i}" for i in range(40)]

@@ -4,7 +4,8 @@ import pytest
 
 from tasks.cleaning.config import CleaningConfig
 from tasks.cleaning.language import Language, identify
-from tasks.cleaning.rules import Page, build, first_finding
+from tasks.cleaning.page import Page
+from tasks.cleaning.rules import build, first_finding
 from tasks.cleaning.shingles import words
 
 GOOD = (
@@ -19,7 +20,7 @@ def page(text: str, domain: str = "articles", language: Language = ENGLISH) -> P
 
 
 def rule_for(candidate: Page) -> str | None:
-    finding = first_finding(build(CleaningConfig()), candidate)
+    finding = first_finding(build(CleaningConfig(), candidate.domain), candidate)
     return finding.rule if finding else None
 
 
@@ -46,7 +47,7 @@ def test_each_rule_drops_what_it_is_for(rule: str, text: str) -> None:
 
 
 def test_a_finding_says_how_much_was_too_much() -> None:
-    finding = first_finding(build(CleaningConfig()), page("one two three"))
+    finding = first_finding(build(CleaningConfig(), "articles"), page("one two three"))
     assert finding and (finding.value, finding.reason) == (3, "3 words, fewer than 20")
 
 
@@ -80,5 +81,5 @@ def test_text_without_letters_has_no_language() -> None:
 
 
 def test_rule_names_are_distinct() -> None:
-    names = [rule.name for rule in build(CleaningConfig())]
+    names = [rule.name for rule in build(CleaningConfig(), "web")]
     assert len(set(names)) == len(names)
