@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -60,6 +61,20 @@ QUARANTINE = pa.schema(
         ("reason", pa.string()),
         ("value", pa.float64()),
         ("excerpt", pa.string()),
+        ("domain", pa.string()),
+        *_PROVENANCE,
+    ]
+)
+# One row for every record and rule that changed its text; sizes are those before and after this rule.
+CHANGES = pa.schema(
+    [
+        ("id", pa.string()),
+        ("dataset", pa.string()),
+        ("rule", pa.string()),
+        ("reason", pa.string()),
+        ("value", pa.float64()),
+        ("bytes_before", pa.int64()),
+        ("bytes_after", pa.int64()),
         ("domain", pa.string()),
         *_PROVENANCE,
     ]
@@ -119,27 +134,64 @@ LABELLED = {
 }
 
 
+class Writer:
+    """A parquet file to which rows are added one by one, a row group of them in memory."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._path, self._schema, self._names = path, schema, set(schema.names)
+        self._integers = [field.name for field in schema if pa.types.is_integer(field.type)]
+        self._batch: list[dict[str, Any]] = []
+        self._characters = 0
+        self.count = 0
+
+    def __enter__(self) -> Writer:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        options = {"compression": "zstd", "write_page_checksum": True, "store_schema": True}
+        self._file = pq.ParquetWriter(self._path, self._schema, **options)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._flush()
+        finally:
+            self._file.close()
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Add one row, which must have exactly the schema's keys.
+
+        Raises:
+            KeyError: a key is missing or surplus: a programming error, for which Arrow would silently write nulls.
+            TypeError: a fraction in a column of integers, which Arrow would silently cut off.
+        """
+        if row.keys() != self._names:
+            raise KeyError(f"{self._path.name}: row keys {sorted(row)} are not {sorted(self._schema.names)}")
+        if any(isinstance(row[name], float) for name in self._integers):
+            raise TypeError(f"{self._path.name}: a fraction in one of the integer columns {self._integers}")
+        self._batch.append(dict(row))
+        self._characters += sum(len(value) for value in row.values() if isinstance(value, str))
+        if len(self._batch) == ROW_GROUP_ROWS or self._characters > ROW_GROUP_CHARACTERS:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._batch:
+            self._file.write_table(pa.Table.from_pylist(self._batch, schema=self._schema))
+            self.count += len(self._batch)
+            self._batch, self._characters = [], 0
+
+
 def write(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> int:
     """Write rows to a parquet file and return how many there were.
 
-    A row must have exactly the schema's keys: a missing or surplus one is a programming error and raises
-    ``KeyError``, because Arrow would silently write nulls. So is a fraction in a column of integers
-    (``TypeError``), which Arrow would silently cut off.
+    Raises:
+        KeyError, TypeError: as `Writer.add` does.
     """
-    count, names = 0, set(schema.names)
-    integers = [field.name for field in schema if pa.types.is_integer(field.type)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"compression": "zstd", "write_page_checksum": True, "store_schema": True}
-    with pq.ParquetWriter(path, schema, **options) as writer:
-        for batch in _batches(rows, ROW_GROUP_ROWS):
-            for row in batch:
-                if row.keys() != names:
-                    raise KeyError(f"{path.name}: row keys {sorted(row)} are not {sorted(schema.names)}")
-                if any(isinstance(row[name], float) for name in integers):
-                    raise TypeError(f"{path.name}: a fraction in one of the integer columns {integers}")
-            writer.write_table(pa.Table.from_pylist([dict(row) for row in batch], schema=schema))
-            count += len(batch)
-    return count
+    with Writer(path, schema) as writer:
+        for row in rows:
+            writer.add(row)
+    return writer.count
 
 
 def read_arrow(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -176,16 +228,3 @@ def dataset(path: Path) -> Dataset:
     from datasets import Dataset
 
     return Dataset(read_arrow(path))
-
-
-def _batches(rows: Iterable[Mapping[str, Any]], size: int) -> Iterator[list[Mapping[str, Any]]]:
-    batch: list[Mapping[str, Any]] = []
-    characters = 0
-    for row in rows:
-        batch.append(row)
-        characters += sum(len(value) for value in row.values() if isinstance(value, str))
-        if len(batch) == size or characters > ROW_GROUP_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-    if batch:
-        yield batch

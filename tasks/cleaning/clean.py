@@ -12,6 +12,7 @@ from pydantic import Field
 from tasks import tables
 from tasks.artifacts import Artifact
 from tasks.cleaning import documents, labelled
+from tasks.cleaning.changes import Changes
 from tasks.cleaning.config import CleaningConfig
 from tasks.cleaning.contamination import Contamination, HeldOut
 from tasks.cleaning.ledger import DOCUMENTS, Entry, Ledger
@@ -29,6 +30,7 @@ class SetSummary(Summary):
     kept: int
     dropped: int
     rules: dict[str, int] = Field(description="Records removed, by rule.")
+    changes: dict[str, int] = Field(description="Records whose text was changed, by rule; kept or not.")
     splits: dict[str, int] = Field(description="Records kept, by split.")
 
 
@@ -49,14 +51,28 @@ class CleaningSummary(Summary):
 def clean(inputs: Mapping[str, Artifact], config: CleaningConfig, folder: Path) -> CleaningSummary:
     """Clean and split what ingestion left; every record is kept or quarantined with its reason.
 
-    Writes ``documents.parquet``, ``labelled/*.parquet`` (the sets that were given), ``quarantine.parquet`` and
-    ``filter_report.json``.
+    Writes ``documents.parquet``, ``labelled/*.parquet`` (the sets that were given), ``quarantine.parquet``,
+    ``changes.parquet`` (every record and rule that changed its text) and ``filter_report.json``.
     The labelled sets come first, because the documents must not hold what these sets examine.
 
     Raises:
         DataError: nothing or too little is left, or too many documents cannot be read.
     """
-    source, ledger = inputs["ingestion"], Ledger()
+    source = inputs["ingestion"]
+    with Changes(folder / "changes.parquet") as changes:
+        ledger = Ledger(changes)
+        held_out = _labelled(source, config, ledger, folder)
+        index = HeldOut(held_out | _probes(source), config.contamination_words)
+        documents.process(source.file("documents.parquet"), index, config, ledger, folder)
+    ledger.balance()
+    ledger.write_quarantine(folder / "quarantine.parquet")
+    report = json.dumps(ledger.report(), ensure_ascii=False, indent=1, sort_keys=True)
+    (folder / "filter_report.json").write_text(report + "\n", encoding="utf-8")
+    return _summary(ledger, index)
+
+
+def _labelled(source: Artifact, config: CleaningConfig, ledger: Ledger, folder: Path) -> dict[str, list[str]]:
+    """Clean the labelled sets that there are, and return the texts on which models will be examined."""
     held_out: dict[str, list[str]] = {}
     for task in labelled.TASKS:
         name, schema = f"labelled/{task.name}.parquet", tables.LABELLED[task.name]
@@ -67,13 +83,7 @@ def clean(inputs: Mapping[str, Artifact], config: CleaningConfig, folder: Path) 
         tables.write(folder / name, rows, schema)
         held_out[task.name] = labelled.held_out_texts(task, rows)
         logger.info("%s: %d rows kept", task.name, len(rows))
-    index = HeldOut(held_out | _probes(source), config.contamination_words)
-    documents.process(source.file("documents.parquet"), index, config, ledger, folder)
-    ledger.balance()
-    ledger.write_quarantine(folder / "quarantine.parquet")
-    report = json.dumps(ledger.report(), ensure_ascii=False, indent=1, sort_keys=True)
-    (folder / "filter_report.json").write_text(report + "\n", encoding="utf-8")
-    return _summary(ledger, index)
+    return held_out
 
 
 def _probes(source: Artifact) -> dict[str, list[str]]:
@@ -108,5 +118,6 @@ def _of(ledger: Ledger, dataset: str, total: Entry) -> SetSummary:
         kept=total.kept,
         dropped=rules.total(),
         rules=dict(sorted(rules.items())),
+        changes=ledger.changes.count(dataset),
         splits={name: total.splits[name] for name in NAMES},
     )

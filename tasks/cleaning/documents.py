@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from tasks import tables
 from tasks.cleaning import c4, splits
+from tasks.cleaning.changes import REFUSED_LINES, REPEATED_PARAGRAPHS, Change
 from tasks.cleaning.config import CleaningConfig
 from tasks.cleaning.contamination import HeldOut
 from tasks.cleaning.duplicates import exact_duplicates, leaks, near_duplicates
@@ -114,6 +115,7 @@ def _judge(
                 ledger.drop(DOCUMENTS, position, raw, Finding(*outcome), raw["text"])
                 continue
             ledger.mask(DOCUMENTS, raw, outcome.masked)
+            ledger.change(DOCUMENTS, raw, outcome.changes)
             outcome = _without_refused_lines(raw, outcome, config, ledger)
             page = Page(outcome.text, raw["domain"], outcome.language, words(outcome.text), raw["uri"])
             if finding := first_finding(rules_for(raw["domain"]), page):
@@ -141,7 +143,13 @@ def _without_refused_lines(
         return prepared
     text, removed = c4.edit(prepared.text, config.c4)
     if removed:
-        ledger.note_lines(raw["domain"], removed, len(prepared.text.encode()) - len(text.encode()))
+        before, after = len(prepared.text.encode()), len(text.encode())
+        ledger.note_lines(raw["domain"], removed, before - after)
+        reason = "lines removed: " + ", ".join(
+            f"{count} by {rule}" for rule, count in sorted(removed.items())
+        )
+        change = Change(REFUSED_LINES, reason, sum(removed.values()), before, after)
+        ledger.change(DOCUMENTS, raw, [change])
     return prepared._replace(text=text)
 
 
@@ -240,7 +248,7 @@ def _settle(
             ledger.drop(DOCUMENTS, position, row, finding, row["text"])
             continue
         whole = row["text"]
-        _thin(row, paragraphs)
+        ledger.change(DOCUMENTS, row, _thin(row, paragraphs))
         if row["words"] < config.rules.minimum_words(row["domain"]):
             reason = f"{row['words']} words are left without the paragraphs of other documents"
             ledger.drop(DOCUMENTS, position, row, Finding("repeated-paragraphs", reason, row["words"]), whole)
@@ -250,11 +258,16 @@ def _settle(
         yield row
 
 
-def _thin(row: dict[str, Any], paragraphs: Paragraphs) -> None:
+def _thin(row: dict[str, Any], paragraphs: Paragraphs) -> list[Change]:
     """Take out of a row what other documents say in the same words."""
+    before, removed = row["bytes"], paragraphs.removed[row["domain"]]
     text = paragraphs.thinned(row["id"], row["text"], row["domain"])
-    if text != row["text"]:
-        row |= {"text": text, "words": len(words(text)), "bytes": len(text.encode())}
+    if text == row["text"]:
+        return []
+    row |= {"text": text, "words": len(words(text)), "bytes": len(text.encode())}
+    count = paragraphs.removed[row["domain"]] - removed
+    reason = f"paragraphs of other documents removed: {count}"
+    return [Change(REPEATED_PARAGRAPHS, reason, count, before, row["bytes"])]
 
 
 class _Failures:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.cleaning import splits
+from tasks.cleaning.changes import Change, of_preparation, together
 from tasks.cleaning.config import CleaningConfig
 from tasks.cleaning.duplicates import clusters, exact_duplicates, find, unite
 from tasks.cleaning.ledger import Ledger
@@ -62,8 +63,9 @@ def process(
     standard: dict[int, Row] = {}
     for position, raw in enumerate(rows):
         ledger.receive(task.name, raw, _size(task, raw))
-        row, masked, finding = _standard(task, raw, config.personal_data.kinds)
+        row, masked, changes, finding = _standard(task, raw, config.personal_data.kinds)
         ledger.mask(task.name, raw, masked)
+        ledger.change(task.name, raw, together(changes))
         if finding:
             ledger.drop(task.name, position, raw, finding, raw[task.texts[0]])
         else:
@@ -92,18 +94,22 @@ def held_out_texts(task: Task, rows: Sequence[Row]) -> list[str]:
     return sorted({row[column] for row in rows if row["split"] != splits.TRAIN for column in task.examined})
 
 
-def _standard(task: Task, raw: Row, kinds: tuple[str, ...]) -> tuple[Row, Mapping[str, int], Finding | None]:
+def _standard(
+    task: Task, raw: Row, kinds: tuple[str, ...]
+) -> tuple[Row, Mapping[str, int], list[Change], Finding | None]:
     row = dict(raw)
     masked: Counter[str] = Counter()
+    changes: list[Change] = []
     for column in task.texts:
         try:
-            row[column], counts = _standardise(raw[column], kinds)
-            masked.update(counts)
+            (row[column], counts), changed = _standardise(raw[column], kinds)
         except UnstableTextError as error:
-            return row, masked, Finding("unreadable", f"{column} {error}", 0.0)
+            return row, masked, changes, Finding("unreadable", f"{column} {error}", 0.0)
+        masked.update(counts)
+        changes += changed
         if not row[column] and column not in task.optional:
-            return row, masked, Finding("empty", f"{column} is empty", 0.0)
-    return row, masked, task.settle(raw, row)
+            return row, masked, changes, Finding("empty", f"{column} is empty", 0.0)
+    return row, masked, changes, task.settle(raw, row)
 
 
 def _splits(task: Task, rows: Sequence[Row], config: CleaningConfig, folder: Path) -> list[str]:
@@ -185,10 +191,12 @@ TASKS = (SENTIMENT, QUESTION_ANSWERING, TRANSLATION)
 
 
 @lru_cache(maxsize=1024)
-def _standardise(text: str, kinds: tuple[str, ...]) -> Masked:
+def _standardise(text: str, kinds: tuple[str, ...]) -> tuple[Masked, list[Change]]:
     """The standard form without personal data; contexts come once for each of their questions."""
-    masked = mask(standardise(text), kinds)
-    return Masked(standardise(masked.text), masked.counts)
+    standard = standardise(text)
+    masked = mask(standard, kinds)
+    clean = standardise(masked.text)
+    return Masked(clean, masked.counts), of_preparation((text, text, standard, clean), masked.counts)
 
 
 def _standardise_prefix(text: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tasks import tables
+from tasks.cleaning.changes import Change, Changes
 from tasks.cleaning.page import Finding
 from tasks.cleaning.pii import mask
 from tasks.cleaning.splits import NAMES
@@ -41,7 +42,8 @@ class Entry:
 class Ledger:
     """Counts what comes in, what stays, and what goes, of the documents and of each labelled set."""
 
-    def __init__(self) -> None:
+    def __init__(self, changes: Changes) -> None:
+        self.changes = changes
         self._ids: dict[str, dict[str, bool]] = {}
         self._entries: dict[tuple[str, str], Entry] = {}
         self._dropped: dict[str, dict[int, dict[str, Any]]] = {}
@@ -99,6 +101,21 @@ class Ledger:
         if counts:
             self._masked.setdefault(domain, Counter()).update(counts)
             self._masked_records[domain] += 1
+
+    def change(self, dataset: str, row: Mapping[str, Any], changes: Iterable[Change]) -> None:
+        """The text of a record was changed, whether it stays or not.
+
+        Raises:
+            DataError: no such record came in.
+        """
+        if row["id"] not in self._ids.get(dataset, {}):
+            raise DataError(
+                f"{dataset} {row['id']!r} was changed and never received",
+                stage="cleaning",
+                remedy="this is a bug; report it",
+            )
+        for change in changes:
+            self.changes.add(dataset, row, change)
 
     def masked(self) -> dict[str, dict[str, int]]:
         """Pieces of personal data replaced, by kind, and records they stood in, by domain or labelled set."""
@@ -166,9 +183,12 @@ class Ledger:
             "refused_lines": {
                 domain: dict(sorted(found.items())) for domain, found in sorted(self._lines.items())
             },
+            "changes": self.changes.by_rule(DOCUMENTS),
             "personal_data": self.masked(),
             "labelled": {
-                name: self.total(name).as_dict() | {"rules": self._rules(name)} for name in labelled
+                name: self.total(name).as_dict()
+                | {"rules": self._rules(name), "changes": self.changes.by_rule(name)}
+                for name in labelled
             },
         }
 

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO, Any, NamedTuple
 
 from tasks.cleaning import worker
+from tasks.cleaning.changes import Change
 from tasks.cleaning.config import ExtractionConfig
 from tasks.cleaning.language import Language
 from tasks.cleaning.pii import KINDS
@@ -46,6 +47,7 @@ class Prepared(NamedTuple):
     text: str
     language: Language
     masked: dict[str, int]
+    changes: tuple[Change, ...] = ()
 
 
 class Failure(NamedTuple):
@@ -139,7 +141,9 @@ class _Child:
             )
         if "failure" in answer:
             return Failure(answer["failure"], answer["reason"], 0.0)
-        return Prepared(answer["text"], Language(answer["language"], answer["confidence"]), answer["masked"])
+        language = Language(answer["language"], answer["confidence"])
+        changes = tuple(Change(*change) for change in answer["changes"])
+        return Prepared(answer["text"], language, answer["masked"], changes)
 
     def stop(self) -> None:
         """End the process, at work or not."""

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Collection
 from typing import IO, Any
 
+from tasks.cleaning.changes import of_preparation
 from tasks.cleaning.extraction import ExtractionError, extract
 from tasks.cleaning.language import identify
 from tasks.cleaning.pii import mask
@@ -47,7 +48,9 @@ def write_frame(stream: IO[bytes], message: dict[str, Any]) -> None:
 def prepare(text: str, form: str, kinds: Collection[str]) -> dict[str, Any]:
     """The document's clean text with its language, or the kind and the reason of the failure."""
     try:
-        masked = mask(standardise(extract(text, form)), kinds)
+        extracted = extract(text, form)
+        standard = standardise(extracted)
+        masked = mask(standard, kinds)
         clean = standardise(masked.text)
         language = identify(clean)
     except MemoryError:
@@ -61,7 +64,8 @@ def prepare(text: str, form: str, kinds: Collection[str]) -> dict[str, Any]:
     except Exception as error:  # a parser's own bug, of any type: this document fails, the others go on
         return {"failure": UNREADABLE, "reason": f"the parser failed ({type(error).__name__})"}
     found = {"language": language.code, "confidence": language.confidence, "masked": masked.counts}
-    return {"text": clean, **found}
+    changes = of_preparation((text, extracted, standard, clean), masked.counts)
+    return {"text": clean, "changes": changes, **found}
 
 
 def main() -> None:

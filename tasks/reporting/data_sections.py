@@ -26,10 +26,12 @@ def went_in(evidence: Evidence, config: ReportingConfig) -> Section:
         "Each source keeps its licence; whoever uses the model should look at them.",
     )
     rows = [
-        (o["domain"], o["source"], o["licence"], o["read"], o["kept"], size(o["bytes"]))
+        (o["domain"], o["source"], o["licence"], o["read"], o["kept"], size(o["bytes"]), o["tokens"])
         for o in evidence.origins
     ]
-    section.table(("domain", "source", "licence", "read", "kept", "text kept"), rows, config.rows_shown)
+    section.table(
+        ("domain", "source", "licence", "read", "kept", "text kept", "tokens"), rows, config.rows_shown
+    )
     if evidence.labelled_origins:
         section.say("The labelled examples, for fine-tuning and its tests, come from:")
         section.table(("labelled set", "source", "licence"), evidence.labelled_origins, config.rows_shown)
@@ -53,19 +55,21 @@ def dropped(evidence: Evidence, config: ReportingConfig, folder: Path) -> Sectio
         section.picture("filters.png", "Documents read, taken by each rule, and kept")
     rules = sorted(report["rules"].items(), key=lambda item: (-item[1]["dropped"], item[0]))
     section.table(
-        ("rule", "documents", "share", "text", "for example"),
+        ("rule", "documents", "share", "text", "tokens, about", "for example"),
         [
             (
                 rule,
                 found["dropped"],
                 percent(found["dropped"], total["in"]),
                 size(found["bytes"]),
+                evidence.filters[rule]["tokens_estimated"],
                 next((str(sample["reason"])[:200] for sample in found["samples"]), ""),
             )
             for rule, found in rules
         ],
         config.rows_shown,
     )
+    section.take(_changed(report["changes"], total["in"], config))
     section.take(_labelled(report["labelled"]))
     if found := report["personal_data"]:
         section.say(
@@ -78,6 +82,30 @@ def dropped(evidence: Evidence, config: ReportingConfig, folder: Path) -> Sectio
             for name, counts in found.items()
         ]
         section.table(("domain or labelled set", "records", *kinds), rows_found, config.rows_shown)
+    return section
+
+
+def _changed(changes: dict[str, Any], documents: int, config: ReportingConfig) -> Section:
+    """What was changed in documents, whether they stayed or not."""
+    section = Section("What was changed")
+    if changes:
+        section.say(
+            "Every document whose text was changed is in `changes.parquet` with the rule, its reason and the sizes",
+            "before and after:",
+        )
+        rows = [
+            (
+                rule,
+                found["changed"],
+                percent(found["changed"], documents),
+                size(found["bytes_before"]),
+                size(found["bytes_after"]),
+                next((str(sample["reason"])[:200] for sample in found["samples"]), ""),
+            )
+            for rule, found in changes.items()
+        ]
+        header = ("rule", "documents", "share", "text before", "text after", "for example")
+        section.table(header, rows, config.rows_shown)
     return section
 
 

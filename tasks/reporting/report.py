@@ -38,8 +38,9 @@ class ReportSummary(Summary):
 
 
 def report(inputs: Mapping[str, Artifact], config: ReportingConfig, folder: Path) -> ReportSummary:
-    """Write ``report.md``, ``report.html``, ``model-card/README.md``, ``origins.json`` and the pictures they show.
+    """Write ``report.md``, ``report.html``, ``model-card/README.md``, the pictures, and two tables of numbers.
 
+    ``origins.json`` has what was read and kept by domain and source, ``filters.json`` what each rule removed.
     Needs the artefacts of ingestion, cleaning, tokenization, embeddings, pretraining and evaluation, and takes
     those of the fine-tunings that there are. Equal artefacts give equal bytes.
 
@@ -55,6 +56,7 @@ def report(inputs: Mapping[str, Artifact], config: ReportingConfig, folder: Path
     page = web_page.web_page(config.title, story.brief, story.sections, folder)
     write_synced(folder / "report.html", page)
     write_synced(folder / "origins.json", canonical_json(evidence.origins, indent=1))
+    write_synced(folder / "filters.json", canonical_json(evidence.filters, indent=1))
     (folder / "model-card").mkdir()
     card = model_card.model_card(evidence, story.brief, story.of_card, story.evaluation)
     write_synced(folder / "model-card" / "README.md", card.rstrip("\n") + "\n")

@@ -15,6 +15,7 @@ from tasks.artifacts import Artifact
 from tasks.errors import ArtifactError
 
 Row = dict[str, Any]
+SPLITS = ("train", "validation", "test")
 LABELLED = ("question-answering", "sentiment", "translation")
 
 
@@ -86,26 +87,58 @@ class Evidence:
 
     @cached_property
     def origins(self) -> list[Row]:
-        """Domain, source and licence, with documents read and kept and bytes kept; most bytes first."""
+        """Domain, source and licence, with documents read and kept, bytes and tokens kept; most bytes first."""
         keys = ["domain", "source", "licence"]
         raw = tables.read_arrow(self.artifacts["ingestion"].file("documents.parquet"), keys)
-        kept = tables.read_arrow(self.artifacts["cleaning"].file("documents.parquet"), [*keys, "bytes"])
+        kept = tables.read_arrow(self.artifacts["cleaning"].file("documents.parquet"), ["id", *keys, "bytes"])
         read = Counter(tuple(row.values()) for row in raw.to_pylist())
         documents: Counter[tuple[str, ...]] = Counter()
         sizes: Counter[tuple[str, ...]] = Counter()
+        tokens: Counter[tuple[str, ...]] = Counter()
         for row in kept.to_pylist():
             place = tuple(row[key] for key in keys)
             documents[place] += 1
             sizes[place] += row["bytes"]
+            tokens[place] += self._tokens.get(row["id"], 0)
         return [
             {
                 **dict(zip(keys, place, strict=True)),
                 "read": count,
                 "kept": documents[place],
                 "bytes": sizes[place],
+                "tokens": tokens[place],
             }
             for place, count in sorted(read.items(), key=lambda item: (-sizes[item[0]], item[0]))
         ]
+
+    @cached_property
+    def _tokens(self) -> dict[str, int]:
+        """Tokens of each kept document, its separator counted."""
+        found: dict[str, int] = {}
+        for split in self.summary("tokenization")["splits"]:
+            if split in SPLITS:
+                path = self.artifacts["tokenization"].file(f"{split}.documents.parquet")
+                rows = tables.read_arrow(path, ["id", "start", "end"]).to_pylist()
+                found |= {row["id"]: row["end"] - row["start"] for row in rows}
+        return found
+
+    @cached_property
+    def filters(self) -> dict[str, Row]:
+        """What each rule removed: documents, bytes, and tokens as far as they can be told.
+
+        What is dropped is never encoded, so its tokens are an estimate: its bytes by the bytes of a token in
+        the training split.
+        """
+        found = self.json("cleaning", "filter_report.json")["rules"]
+        of_a_token = self.summary("tokenization")["splits"]["train"]["bytes_per_token"] or 1
+        return {
+            rule: {
+                "documents": removed["dropped"],
+                "bytes": removed["bytes"],
+                "tokens_estimated": round(removed["bytes"] / of_a_token),
+            }
+            for rule, removed in found.items()
+        }
 
     @cached_property
     def labelled_origins(self) -> list[tuple[str, str, str]]:

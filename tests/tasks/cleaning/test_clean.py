@@ -114,6 +114,7 @@ def test_the_same_bytes_again_and_with_another_number_of_workers(
     assert set(digests(tmp_path / "first")) == {
         "documents.parquet",
         "quarantine.parquet",
+        "changes.parquet",
         "filter_report.json",
         "labelled/sentiment.parquet",  # the other two sets were not given
     }

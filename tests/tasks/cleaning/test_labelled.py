@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tasks.cleaning.changes import Changes
 from tasks.cleaning.config import CleaningConfig
 from tasks.cleaning.labelled import QUESTION_ANSWERING, SENTIMENT, TRANSLATION, Task, held_out_texts, process
 from tasks.cleaning.ledger import Ledger
@@ -15,8 +16,9 @@ Row = dict[str, Any]
 
 
 def run(task: Task, rows: list[Row], folder: Path) -> tuple[list[Row], Ledger]:
-    ledger = Ledger()
-    kept = process(task, rows, CleaningConfig(), ledger, folder)
+    with Changes(folder / "changes.parquet") as changes:
+        ledger = Ledger(changes)
+        kept = process(task, rows, CleaningConfig(), ledger, folder)
     ledger.balance()
     return kept, ledger
 

@@ -61,6 +61,7 @@ def test_a_rerun_gives_the_same_bytes_pictures_included(tmp_path: Path) -> None:
         write(inputs, tmp_path / name)
     names = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert names == [
+        "filters.json",
         "filters.png",
         "model-card",
         "origins.json",

@@ -77,6 +77,9 @@ def _cleaning(store: Store, rows: list[dict[str, Any]], text: str, labelled: boo
     report = {
         "documents": {"in": len(rows) + 2, "dropped": 2},
         "rules": {text: example},
+        "changes": {
+            text: {"changed": 2, "bytes_before": 4321, "bytes_after": 1234, "samples": [{"reason": text}]},
+        },
         "personal_data": {"books": {"records": 21, "email": 17}, text: {"records": 1, "phone": 13}},
         "labelled": {"sentiment": {"in": 9, "kept": 8, "splits": split}, "none": {"in": 0}},
     }
