@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from tasks.config import StageConfig
-from tasks.sources.config_base import AnyFiles, AnyPackage, Described, Domain
+from tasks.sources.addresses import problem
+from tasks.sources.config_base import AnyFiles, AnyPackage, Described, Domain, Readable, Sha256, as_tuple
 
 Label = Literal["negative", "neutral", "positive"]
 SAMPLES_LICENCE = "CC0-1.0"
 _MIB = 2**20
 
 
-class FilesSource(AnyFiles):
-    """Documents from the user's files."""
+class DocumentColumns(Readable):
+    """Where in a file a document stands."""
 
     domain: Domain = Field(..., description="books, articles, web, social, or a word of your own.")
     text: str = Field(
@@ -26,6 +28,57 @@ class FilesSource(AnyFiles):
         default=None, description="Field or column that identifies a record; kept in its uri."
     )
     uri: str | None = Field(default=None, description="Field or column that says where the record is from.")
+
+
+class FilesSource(AnyFiles, DocumentColumns):
+    """Documents from the user's files."""
+
+
+class HttpSource(DocumentColumns):
+    """Documents from files on the web, each downloaded once."""
+
+    type: Literal["http"] = "http"
+    url: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = Field(
+        default=..., min_length=1, max_length=10_000, description="Address of a file, or a list of them."
+    )
+    sha256: Annotated[tuple[Sha256, ...], BeforeValidator(as_tuple)] = Field(
+        default=(), description="What the files must be, in the order of `url`; not checked when left out."
+    )
+    refresh: bool = Field(
+        default=False,
+        description="Ask the server at every run whether it has another version; otherwise what was downloaded stays.",
+    )
+    allow_private: bool = Field(
+        default=False, description="Whether addresses in this machine or its network may be asked."
+    )
+    token_env: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,99}$",
+        description="Environment variable with a token for the server; it is sent to no other, and not logged.",
+    )
+    max_bytes: int = Field(
+        default=64 << 30, ge=1, le=1 << 50, description="Largest file that is taken, in bytes."
+    )
+    stall: float = Field(
+        default=30.0, ge=0.1, le=3600, description="Seconds of silence after which a try is given up."
+    )
+
+    @property
+    def title(self) -> str:
+        """The given name, or one made of the first address."""
+        shown = re.sub(r"[^A-Za-z0-9_./-]+", "-", self.url[0].split("://")[-1].split("?")[0]).strip("./-")
+        return self.name or shown[:100]
+
+    @model_validator(mode="after")
+    def _addresses_are_sound(self) -> HttpSource:
+        for url in self.url:
+            if wrong := problem(url):
+                raise ValueError(f"url: {url.split('@')[-1]!r} {wrong}")
+        if len(set(self.url)) < len(self.url):
+            raise ValueError("url: an address is listed twice")
+        if self.sha256 and len(self.sha256) != len(self.url):
+            raise ValueError(f"sha256: {len(self.sha256)} digests for {len(self.url)} addresses")
+        return self
 
 
 class PackageSource(AnyPackage):
@@ -168,12 +221,7 @@ def _refuse_same_titles(sources: Iterable[Described]) -> None:
         titles.add(source.title)
 
 
-def _as_tuple(value: object) -> object:
-    """One source may stand without its list."""
-    return value if isinstance(value, list | tuple) else (value,)
-
-
-Source = Annotated[FilesSource | PackageSource | SamplesSource, Field(discriminator="type")]
+Source = Annotated[FilesSource | HttpSource | PackageSource | SamplesSource, Field(discriminator="type")]
 SentimentSource = Annotated[SentimentFiles | SentimentPackage | LabelledSamples, Field(discriminator="type")]
 QuestionAnsweringSource = Annotated[
     QuestionAnsweringFiles | QuestionAnsweringPackage | LabelledSamples, Field(discriminator="type")
@@ -188,13 +236,13 @@ LabelledSource = SentimentSource | QuestionAnsweringSource | TranslationSource
 class LabelledSources(StageConfig):
     """Where the labelled rows of each task come from; a task without sources gets an empty table."""
 
-    sentiment: Annotated[tuple[SentimentSource, ...], BeforeValidator(_as_tuple)] = Field(
+    sentiment: Annotated[tuple[SentimentSource, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="Texts with a label: negative, neutral or positive."
     )
-    question_answering: Annotated[tuple[QuestionAnsweringSource, ...], BeforeValidator(_as_tuple)] = Field(
+    question_answering: Annotated[tuple[QuestionAnsweringSource, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="Contexts, questions and answer spans."
     )
-    translation: Annotated[tuple[TranslationSource, ...], BeforeValidator(_as_tuple)] = Field(
+    translation: Annotated[tuple[TranslationSource, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="Texts and their translation."
     )
 
@@ -211,10 +259,10 @@ class ProbeSources(StageConfig):
     A set without sources is not written, and what needs it is not measured.
     """
 
-    crows_pairs: Annotated[tuple[ProbeSource, ...], BeforeValidator(_as_tuple)] = Field(
+    crows_pairs: Annotated[tuple[ProbeSource, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="Sentences about a disadvantaged group, and the same about another."
     )
-    winobias: Annotated[tuple[ProbeSource, ...], BeforeValidator(_as_tuple)] = Field(
+    winobias: Annotated[tuple[ProbeSource, ...], BeforeValidator(as_tuple)] = Field(
         default=(), description="An occupation and the pronoun that the stereotype expects, or the other."
     )
 

@@ -12,6 +12,7 @@ from tasks.config import StageConfig
 
 Domain = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 FileFormat = Literal["auto", "txt", "md", "jsonl", "csv", "tsv", "parquet", "html", "warc"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_. /-]{0,99}$"  # also valid inside the name of an MLflow metric
 _WILDCARD = re.compile(r"[*?\[]")
 _REMOTE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
@@ -26,19 +27,13 @@ class Described(Protocol):
         ...
 
 
-class AnyFiles(StageConfig):
-    """Files of the user, found by a glob; ``**`` crosses folders.
+class Readable(StageConfig):
+    """Files, wherever they lie.
 
     Compressed files (gz, zst, bz2, xz) are read like plain ones. Of archives (zip, tar and compressed tar)
     every member is read as a file of its own.
     """
 
-    type: Literal["files"] = "files"
-    path: str = Field(
-        ...,
-        min_length=1,
-        description="File, glob such as corpus/**/*.txt, or fsspec address such as s3://bucket/*.gz.",
-    )
     licence: str = Field(
         default=..., min_length=1, description="Licence of the text; SPDX identifier where there is one."
     )
@@ -53,12 +48,23 @@ class AnyFiles(StageConfig):
         default=None, pattern=NAME, description="What tables and counts call this source."
     )
 
+
+class AnyFiles(Readable):
+    """Files of the user, found by a glob; ``**`` crosses folders."""
+
+    type: Literal["files"] = "files"
+    path: str = Field(
+        ...,
+        min_length=1,
+        description="File, glob such as corpus/**/*.txt, or fsspec address such as s3://bucket/*.gz.",
+    )
+
     @field_validator("path")
     @classmethod
     def _readable_address(cls, path: str) -> str:
         address = _REMOTE.match(path)
         if address and address[1].lower() in ("http", "https"):
-            raise ValueError("is a web address, and this type of source reads files")
+            raise ValueError("is a web address; use `type: http` and `url`")
         if address and address[1].lower() in ("file", "local"):
             raise ValueError(f"write the path without {address[1]}://")
         if address and "@" in address[2].split("/")[0]:
@@ -105,6 +111,11 @@ class AnyPackage(StageConfig):
     def pinned(self) -> str:
         """``name==version``."""
         return f"{self.package}=={self.version}"
+
+
+def as_tuple(value: object) -> object:
+    """One thing may stand without its list."""
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 def is_remote(path: str) -> bool:

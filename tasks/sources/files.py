@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import zip_longest
+from pathlib import PurePosixPath
 
 from tasks.errors import SourceError
 from tasks.sources import blobs
 from tasks.sources.blobs import Stored
 from tasks.sources.compression import Blob, DamagedError
-from tasks.sources.config import FilesSource, ProbeFiles, SentimentFiles
+from tasks.sources.config import DocumentColumns, FilesSource, HttpSource, ProbeFiles, SentimentFiles
 from tasks.sources.config import QuestionAnsweringFiles as AnsweringFiles
 from tasks.sources.config import TranslationFiles as PairFiles
+from tasks.sources.downloads import Wanted, fetch, file_name
 from tasks.sources.formats import ARCHIVES, READERS, TEXTS, TWICE, kind_of, left_out
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcome, Outcomes, unusable
 from tasks.sources.records import Record, Records
 from tasks.sources.unpacking_tar import tar_members
 from tasks.sources.unpacking_zip import zip_members
 
-Files = FilesSource | SentimentFiles | AnsweringFiles | PairFiles | ProbeFiles
+Files = FilesSource | HttpSource | SentimentFiles | AnsweringFiles | PairFiles | ProbeFiles
 Interpret = Callable[[Record, str], Outcome]
 
 
-def find(source: Files) -> list[tuple[Stored, str]]:
-    """The files a source's path matches, sorted, each with its uri.
+def find(source: Files, ask: bool = False) -> list[tuple[Stored, str]]:
+    """The files a source's path matches, sorted, each with its uri; those of the web in their order.
+
+    Args:
+        source: where to look.
+        ask: whether servers may be asked for newer versions than were downloaded before.
 
     Raises:
-        SourceError: nothing matches, or only folders do.
+        SourceError: nothing matches, only folders do, or a server does not deliver.
     """
+    if isinstance(source, HttpSource):
+        return [(fetch(wanted, ask), wanted.url) for wanted in _wanted(source)]
     return blobs.find(source.path)
 
 
@@ -37,7 +46,7 @@ def digests(source: Files) -> dict[str, str]:
         SourceError: nothing matches, or a file cannot be read.
     """
     found: dict[str, str] = {}
-    for blob, uri in find(source):
+    for blob, uri in find(source, ask=True):
         try:
             found[uri] = blobs.digest(blob)
         except OSError as error:
@@ -60,7 +69,22 @@ def read(source: Files, interpret: Interpret, max_bytes: int) -> Outcomes:
         yield from _watched(blob, uri, _accounted(uri, outcomes))
 
 
-def interpreter(source: FilesSource, max_bytes: int) -> Interpret:
+def _wanted(source: HttpSource) -> Iterator[Wanted]:
+    for url, sha256 in zip_longest(source.url, source.sha256):
+        name = PurePosixPath(file_name(url))
+        yield Wanted(
+            url=url,
+            sha256=sha256,
+            refresh=source.refresh,
+            allow_private=source.allow_private,
+            token_env=source.token_env,
+            max_bytes=source.max_bytes,
+            stall=source.stall,
+            page=kind_of(source, name.name, url) in ("html", "txt", "md"),
+        )
+
+
+def interpreter(source: DocumentColumns, max_bytes: int) -> Interpret:
     """How a record of this source becomes a document."""
 
     def interpret(record: Record, kind: str) -> Outcome:
@@ -77,7 +101,7 @@ def interpreter(source: FilesSource, max_bytes: int) -> Interpret:
     return interpret
 
 
-def _uri(source: FilesSource, record: Record) -> str | Bad:
+def _uri(source: DocumentColumns, record: Record) -> str | Bad:
     uri = record.place.uri
     for column, pattern in ((source.id, uri.split("#")[0] + "#{}"), (source.uri, "{}")):
         if column and column in record.fields:
@@ -99,7 +123,7 @@ def _members(source: Files, blob: Blob, uri: str, interpret: Interpret, max_byte
         if isinstance(member, Bad):
             yield member
             continue
-        reason = left_out(source, member.name, not isinstance(source, FilesSource))
+        reason = left_out(source, member.name, not isinstance(source, DocumentColumns))
         if reason:
             yield reason
         else:
@@ -111,7 +135,7 @@ def _file(source: Files, blob: Blob, uri: str, interpret: Interpret, max_bytes: 
     if kind == TWICE:
         yield Bad(uri, uri, "format", "the file is compressed twice; decompress it once")
         return
-    if kind in TEXTS and not isinstance(source, FilesSource):
+    if kind in TEXTS and not isinstance(source, DocumentColumns):
         raise SourceError(
             f"{kind} holds no labelled rows", where=uri, remedy="use jsonl, csv, tsv or parquet"
         )
@@ -139,7 +163,7 @@ def _interpreted(records: Records, kind: str, needed: tuple[str, ...], interpret
 
 def _columns(source: Files) -> tuple[str, ...]:
     match source:
-        case FilesSource():
+        case DocumentColumns():
             return tuple(filter(None, (source.text, source.id, source.uri)))
         case SentimentFiles():
             return source.text, source.label

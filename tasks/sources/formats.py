@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from tasks.errors import SourceError
 from tasks.sources.compression import inner, is_compressed
-from tasks.sources.config_base import AnyFiles
+from tasks.sources.config_base import Readable
 from tasks.sources.outcomes import LeftOut
 from tasks.sources.parquet_rows import parquet
 from tasks.sources.records import Reader, json_lines, separated, whole_text
@@ -45,7 +45,7 @@ _SUFFIXES = {
 _OTHER_ARCHIVES = (".7z", ".rar", ".cab", ".iso", ".jar", ".whl")
 
 
-def kind_of(source: AnyFiles, name: str, uri: str) -> str:
+def kind_of(source: Readable, name: str, uri: str) -> str:
     """The format of a file: an archive's is told by its suffix, any other's by the source or the suffix.
 
     Raises:
@@ -69,7 +69,7 @@ def kind_of(source: AnyFiles, name: str, uri: str) -> str:
     return kind
 
 
-def left_out(source: AnyFiles, name: str, columns_wanted: bool) -> LeftOut | None:
+def left_out(source: Readable, name: str, columns_wanted: bool) -> LeftOut | None:
     """Why a member of an archive is not read, or None.
 
     Without a pattern of the source's own, those are read whose suffix tells a format that fits it.

@@ -19,6 +19,7 @@ from tasks.sources import files, labelled, probes, readers, samples
 from tasks.sources.config import (
     SAMPLES_LICENCE,
     FilesSource,
+    HttpSource,
     IngestionConfig,
     LabelledSamples,
     LabelledSource,
@@ -32,7 +33,7 @@ from tasks.sources.config import (
     SamplesSource,
     Source,
 )
-from tasks.sources.config_base import AnyFiles, AnyPackage
+from tasks.sources.config_base import AnyFiles, AnyPackage, Readable
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcomes, digest
 from tasks.sources.packages import fetch_all
 
@@ -128,7 +129,7 @@ def observe(config: IngestionConfig) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for dataset, source in _all_sources(config):
-        if isinstance(source, AnyFiles):
+        if isinstance(source, Readable):
             digests = files.digests(source)
             found |= {f"{dataset}/{source.title}/{uri}": digest for uri, digest in digests.items()}
     return found
@@ -173,7 +174,7 @@ class _Reading:
     def _open(self, source: Source) -> Outcomes:
         limit = self._config.max_document_bytes
         match source:
-            case FilesSource():
+            case FilesSource() | HttpSource():
                 return files.read(source, files.interpreter(source, limit), limit)
             case PackageSource():
                 return readers.documents(source, self._packages[source.sha256], limit)
