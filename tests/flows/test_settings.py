@@ -45,7 +45,7 @@ def test_published_rules_are_switched_and_changed_one_by_one(tmp_path: Path) -> 
     cleaning:
       gopher: {enabled: true, domains: [web, essays], word_count: {minimum: 9}, stop_words: {enabled: false}}
       fineweb: {enabled: true}
-      patterns: [{name: advert, pattern: (?i)buy now, maximum: 2}]
+      patterns: [{name: advert, pattern: '(?i)buy now', maximum: 2}]
     """
     cleaning = resolve(presets.smoke(), read(_written(tmp_path, text))).cleaning
     names = {rule.name for rule in build(cleaning, "web")} - {
