@@ -149,6 +149,12 @@ def own_text(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize("example", re.findall(r"```yaml\n(.*?)```", README, re.DOTALL))
+def test_every_yaml_example_is_a_valid_configuration(example: str, tmp_path: Path) -> None:
+    (tmp_path / "example.yaml").write_text(example, encoding="utf-8")
+    assert resolve(presets.smoke(), read(tmp_path / "example.yaml")) != presets.smoke()
+
+
 def test_the_yaml_example_is_a_valid_configuration(own_text: Path) -> None:
     config = resolve(presets.smoke(), read(own_text / "my.yaml"))
     assert [source.type for source in config.ingestion.sources] == ["files", "files"]

@@ -157,7 +157,7 @@ class CleaningConfig(StageConfig):
         default=10.0,
         ge=0.01,
         le=3600,
-        description="Seconds a pattern may search one document; a slower one stops the stage by its name.",
+        description="Processor seconds a pattern may search one document; a slower one stops the stage by its name.",
     )
     language: LanguageConfig = Field(default=LanguageConfig(), description="Languages kept.")
     url_duplicates: bool = Field(

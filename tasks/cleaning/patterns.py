@@ -22,8 +22,8 @@ from tasks.errors import DataError
 from tasks.sources.config_base import Domain
 
 _MOST_COPIES = 10_000
-# The counts of `x{3}` and `x{2,5}`. They multiply when nested, and the compiler writes out every copy.
-_COUNTS = re.compile(r"\{\d*,?(\d+)\}")
+# The counts of `x{3}`, `x{2,5}` and `x{2,}`. They multiply when nested, and the compiler writes out every copy.
+_COUNTS = re.compile(r"\{(\d*),?(\d*)\}")
 
 
 class PatternConfig(StageConfig):
@@ -50,12 +50,14 @@ class PatternConfig(StageConfig):
     @field_validator("pattern")
     @classmethod
     def _can_be_used(cls, pattern: str) -> str:
-        if math.prod(int(count) or 1 for count in _COUNTS.findall(pattern)) > _MOST_COPIES:
+        counts = [max(int(count or 1) for count in found) for found in _COUNTS.findall(pattern)]
+        if math.prod(filter(None, counts)) > _MOST_COPIES:
             raise ValueError(f"its counts multiply to more than {_MOST_COPIES}")
         try:
             empty = regex.compile(pattern).search("", timeout=1)
         except (regex.error, RecursionError, OverflowError, MemoryError, TimeoutError) as error:
-            raise ValueError(f"is not a regular expression that can be used: {error}") from error
+            problem = str(error) or type(error).__name__
+            raise ValueError(f"is not a regular expression that can be used: {problem}") from error
         if empty:
             raise ValueError("finds the empty text, so it would find something everywhere")
         return pattern

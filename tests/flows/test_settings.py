@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from flows import presets, settings
 from flows.settings import merge, override, read, resolve
+from tasks.cleaning.config import CleaningConfig
+from tasks.cleaning.rules import build
 from tasks.errors import ConfigError
 
 
@@ -38,6 +40,24 @@ def test_a_file_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
     assert changed.cleaning == presets.smoke().cleaning
 
 
+def test_published_rules_are_switched_and_changed_one_by_one(tmp_path: Path) -> None:
+    text = """
+    cleaning:
+      gopher: {enabled: true, domains: [web, essays], word_count: {minimum: 9}, stop_words: {enabled: false}}
+      fineweb: {enabled: true}
+      patterns: [{name: advert, pattern: '(?i)buy now', maximum: 2}]
+    """
+    cleaning = resolve(presets.smoke(), read(_written(tmp_path, text))).cleaning
+    names = {rule.name for rule in build(cleaning, "web")} - {
+        rule.name for rule in build(CleaningConfig(), "web")
+    }
+    assert {"gopher-word-count", "fineweb-short-lines", "pattern-advert"} < names
+    assert not {"gopher-stop-words", "c4-sentences"} & names
+    assert (cleaning.gopher.word_count.minimum, cleaning.gopher.word_count.maximum) == (9, 100_000)
+    assert "gopher-word-count" in {rule.name for rule in build(cleaning, "essays")}
+    assert resolve(presets.smoke(), {"cleaning": cleaning.model_dump(mode="json")}).cleaning == cleaning
+
+
 def test_sources_replace_and_plus_sources_add(tmp_path: Path) -> None:
     line = "{type: files, path: corpus/*.txt, domain: books, licence: CC0-1.0}"
     replaced = resolve(presets.smoke(), read(_written(tmp_path, f"sources: [{line}]")))
@@ -63,6 +83,16 @@ def test_relative_paths_are_taken_from_the_files_folder(
             "cleaning.max_bad_ration: unknown key; did you mean 'max_bad_ratio'?",
         ),
         ("cleanin: {}", "cleanin: unknown key; did you mean 'cleaning'?"),
+        (
+            "cleaning: {gopher: {stopwords: {enabled: false}}}",
+            "cleaning.gopher.stopwords: unknown key; did you mean 'stop_words'?",
+        ),
+        ("cleaning: {fineweb: {short_lines: {threshold: 2}}}", "cleaning.fineweb.short_lines.threshold: "),
+        ("cleaning: {c4: {domains: [Web]}}", "cleaning.c4.domains.0: "),
+        (
+            "cleaning: {patterns: [{name: mine, pattern: '('}]}",
+            "cleaning.patterns.0.pattern: Value error, is not a regular expression that can be used: ",
+        ),
         ("pretraining: {training: {steps: -1}}", "pretraining.training.steps: "),
         ("pretraining: {training: {steps: many}}", "pretraining.training.steps: "),
         ("pretraining: {training: {learning_rate: .nan}}", "pretraining.training.learning_rate: "),

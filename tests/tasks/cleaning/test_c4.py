@@ -47,12 +47,10 @@ def test_each_line_rule_at_its_threshold_and_beyond(rule: c4.LineRule, stays: st
         (c4.LoremIpsum(), "Lorem, then ipsum.", "It began: LOREM ipsum dolor."),
         (c4.CurlyBracket(), "A [bracket] and a (bracket).", "if (a) { b }"),
         (c4.Sentences(), "One. Two! Three?", "One. Two at 3.30 or v1.2"),
-        (c4.Sentences(), 'He said "no." (Really!) And went', 'He said "no." And went on...'),
-        (c4.Sentences(), "Line\n\nand line\nand line", "Wait?!?! What"),
     ],
 )
 def test_each_page_rule_at_its_threshold_and_beyond(rule: PublishedRule, stays: str, goes: str) -> None:
-    assert not objects(rule, stays) or isinstance(rule, c4.Sentences)
+    assert not objects(rule, stays)
     assert objects(rule, goes)
 
 
@@ -144,7 +142,6 @@ def test_a_second_edit_finds_nothing_and_the_standard_form_stays(text: str) -> N
     assert c4.edit(once, ALL) == (once, {})
     assert standardise(once) == once
     assert len(once) <= len(text) and (removed or once == text)
-    assert set(once.split("\n")) - {line.strip() for line in text.split("\n")} <= set(text.split("\n"))
 
 
 @given(LINES)

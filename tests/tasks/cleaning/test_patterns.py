@@ -75,6 +75,7 @@ def test_a_pattern_that_needs_too_much_memory_stops_by_its_name() -> None:
         ("^", "finds the empty text"),
         ("((a{1000}){1000}){1000}", "counts multiply to more than 10000"),
         ("a{1,99999}", "counts multiply to more than 10000"),
+        ("((a{50,}){50,}){50,}", "counts multiply to more than 10000"),
         ("", "at least 1 character"),
     ],
 )

@@ -195,4 +195,4 @@ def test_a_pattern_without_end_stops_the_stage(
     (tmp_path / "out").mkdir()
     with pytest.raises(DataError, match=r"corpus/trap\.txt: rule pattern-loop takes more than 0\.2 s"):
         clean({"ingestion": ingestion(rows)}, settings, tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out" / "documents.parquet").exists()
