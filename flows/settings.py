@@ -175,7 +175,7 @@ def _absolute_paths(value: Any, folder: Path) -> Any:
     if not isinstance(value, dict):
         return value
     found = {key: _absolute_paths(item, folder) for key, item in value.items()}
-    if found.get("type") == "files" and isinstance(found.get("path"), str):
+    if found.get("type") in ("files", "huggingface") and isinstance(found.get("path"), str):
         found["path"] = str(folder / Path(found["path"]).expanduser())
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -17,8 +18,8 @@ SAMPLES_LICENCE = "CC0-1.0"
 _MIB = 2**20
 
 
-class DocumentColumns(Readable):
-    """Where in a file a document stands."""
+class DocumentColumns(StageConfig):
+    """Where in a record a document stands."""
 
     domain: Domain = Field(..., description="books, articles, web, social, or a word of your own.")
     text: str = Field(
@@ -34,7 +35,7 @@ class FilesSource(AnyFiles, DocumentColumns):
     """Documents from the user's files."""
 
 
-class HttpSource(DocumentColumns):
+class HttpSource(Readable, DocumentColumns):
     """Documents from files on the web, each downloaded once."""
 
     type: Literal["http"] = "http"
@@ -78,6 +79,49 @@ class HttpSource(DocumentColumns):
             raise ValueError("url: an address is listed twice")
         if self.sha256 and len(self.sha256) != len(self.url):
             raise ValueError(f"sha256: {len(self.sha256)} digests for {len(self.url)} addresses")
+        return self
+
+
+class HuggingFaceSource(DocumentColumns):
+    """Documents from a dataset of the Hugging Face hub, or from a local copy of one."""
+
+    type: Literal["huggingface"] = "huggingface"
+    name: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,95}(/[A-Za-z0-9][A-Za-z0-9_.-]{0,95})?$",
+        description="Name on the hub, such as user/dataset.",
+    )
+    path: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder of a local copy: of `save_to_disk`, or one with parquet, json or csv files.",
+    )
+    licence: str = Field(
+        default=..., min_length=1, description="Licence of the text; SPDX identifier where there is one."
+    )
+    subset: str | None = Field(default=None, min_length=1, description="Configuration of the dataset.")
+    split: str = Field(default="train", min_length=1, description="Which of its splits.")
+    revision: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Branch, tag or commit; a commit needs no question to the hub.",
+    )
+    streaming: bool = Field(
+        default=False, description="Read over the network row by row instead of downloading first."
+    )
+    limit: int | None = Field(default=None, ge=1, description="At most so many rows, from the first on.")
+
+    @property
+    def title(self) -> str:
+        """The dataset's name or folder, and its split."""
+        return f"{self.name or Path(str(self.path)).name} {self.split}"[:100]
+
+    @model_validator(mode="after")
+    def _one_place(self) -> HuggingFaceSource:
+        if (self.name is None) == (self.path is None):
+            raise ValueError("give either the `name` on the hub or the `path` of a local copy")
+        if self.path is not None and (self.revision or self.streaming):
+            raise ValueError("`revision` and `streaming` are for datasets of the hub, not for a `path`")
         return self
 
 
@@ -221,7 +265,9 @@ def _refuse_same_titles(sources: Iterable[Described]) -> None:
         titles.add(source.title)
 
 
-Source = Annotated[FilesSource | HttpSource | PackageSource | SamplesSource, Field(discriminator="type")]
+Source = Annotated[
+    FilesSource | HttpSource | HuggingFaceSource | PackageSource | SamplesSource, Field(discriminator="type")
+]
 SentimentSource = Annotated[SentimentFiles | SentimentPackage | LabelledSamples, Field(discriminator="type")]
 QuestionAnsweringSource = Annotated[
     QuestionAnsweringFiles | QuestionAnsweringPackage | LabelledSamples, Field(discriminator="type")

@@ -15,11 +15,12 @@ from tasks import tables
 from tasks.artifacts import Artifact
 from tasks.config import Summary
 from tasks.errors import SourceError
-from tasks.sources import files, labelled, probes, readers, samples
+from tasks.sources import files, hub, labelled, probes, readers, samples
 from tasks.sources.config import (
     SAMPLES_LICENCE,
     FilesSource,
     HttpSource,
+    HuggingFaceSource,
     IngestionConfig,
     LabelledSamples,
     LabelledSource,
@@ -129,8 +130,8 @@ def observe(config: IngestionConfig) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for dataset, source in _all_sources(config):
-        if isinstance(source, Readable):
-            digests = files.digests(source)
+        if isinstance(source, Readable | HuggingFaceSource):
+            digests = hub.digests(source) if isinstance(source, HuggingFaceSource) else files.digests(source)
             found |= {f"{dataset}/{source.title}/{uri}": digest for uri, digest in digests.items()}
     return found
 
@@ -176,6 +177,8 @@ class _Reading:
         match source:
             case FilesSource() | HttpSource():
                 return files.read(source, files.interpreter(source, limit), limit)
+            case HuggingFaceSource():
+                return hub.read(source, files.interpreter(source, limit))
             case PackageSource():
                 return readers.documents(source, self._packages[source.sha256], limit)
             case SamplesSource():
