@@ -19,7 +19,7 @@ _LOG = logging.getLogger(__name__)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # What could run code when it is loaded, here or by whoever opens the folder next.
 _CODE = (".py", ".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy", ".npz")
-_REMEDY = "set HF_HUB_OFFLINE=0 to have the hub asked, check the name and HF_ENDPOINT, or give the `path` of a local copy"
+_REMEDY = "set HF_HUB_OFFLINE=0 to have the hub asked, check the name and HF_ENDPOINT, or give a local `path`"
 
 
 def digests(source: HuggingFaceSource) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import near_duplicates as near_duplicates_benchmark
 from tasks.cleaning.config import NearDuplicates
 from tasks.cleaning.duplicates import band_shape, clusters, exact_duplicates, leaks, near_duplicates
 from tasks.cleaning.shingles import Fingerprints, distinct, jaccard, ngrams, text_key, word_hashes, words
@@ -138,3 +139,26 @@ def test_the_files_are_removed(tmp_path: Path) -> None:
     with fingerprints(tmp_path, ["a b c"]):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("similarity", [0.7, 0.8, 0.9])
+def test_planted_pairs_are_found_as_the_theory_of_the_bands_says(similarity: float) -> None:
+    """600 pairs of a known similarity: as candidates as often as promised, and judged rightly in the end."""
+    settings = NearDuplicates()
+    bands, width = band_shape(settings)
+    level = near_duplicates_benchmark.measured(similarity, 600, settings, seed=5)
+    theory = 1 - (1 - similarity**width) ** bands
+    spread = (theory * (1 - theory) / level.pairs) ** 0.5
+    assert abs(level.candidates / level.pairs - theory) < 4 * spread + 1 / level.pairs
+    assert level.wrong == 0 and level.exact == (level.pairs if similarity >= settings.threshold else 0)
+    assert level.found >= 0.97 * level.exact
+
+
+def test_of_twenty_thousand_equal_texts_one_stays_in_bounded_time(tmp_path: Path, prose: Prose) -> None:
+    hashed = word_hashes(prose(1, 60), words(prose(1, 60)))
+    started = time.monotonic()
+    with Fingerprints(NearDuplicates(), tmp_path / "prints") as texts:
+        for _ in range(20_000):
+            texts.add(hashed)
+        assert len(near_duplicates(texts, range(20_000))) == 19_999
+    assert time.monotonic() - started < 120
