@@ -1,8 +1,8 @@
 """How surely near-duplicates are found: `python -m benchmarks.near_duplicates [PAIRS]`.
 
-Pairs of texts are made whose sets of word 5-grams have a known Jaccard similarity: both begin with the same words and go on
-with words that occur nowhere else. Beside what is found stand what the chosen bands promise, 1 - (1 - J^r)^b (Leskovec,
-Rajaraman, Ullman, chapter 3), and the exact similarity of every pair as the baseline that nothing can beat.
+Pairs of texts are made whose sets of word 5-grams have a known Jaccard similarity: both begin with the same words and
+go on with words that occur nowhere else. Beside what is found stand what the chosen bands promise, 1 - (1 - J^r)^b
+(Leskovec, Rajaraman, Ullman, chapter 3), and the exact similarity of every pair as the baseline that nothing can beat.
 """
 
 from __future__ import annotations

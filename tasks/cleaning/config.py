@@ -102,7 +102,7 @@ class LanguageConfig(StageConfig):
         default=0.8,
         ge=0,
         le=1,
-        description="Probability from which a text is believed to be in another language.",
+        description="Probability from which a text is believed to be in none of the languages kept.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,15 +11,22 @@ if TYPE_CHECKING:
 
 SAMPLE = 600
 """Characters that are looked at; more change the answer hardly ever and cost time in proportion."""
+_UNLIKELY = 0.001
 UNDETERMINED = "und"
 """ISO 639-2 code of a text whose language was not found out."""
 
 
 class Language(NamedTuple):
-    """ISO 639-1 code and the probability the identifier gives it."""
+    """ISO 639-1 code with the probability the identifier gives it, and the next likely ones with theirs."""
 
     code: str
     confidence: float
+    others: Mapping[str, float] = {}
+
+    def among(self, codes: Collection[str]) -> float:
+        """The probability that the text is in one of these languages."""
+        likely = {**self.others, self.code: self.confidence}
+        return sum(likely.get(code, 0.0) for code in codes)
 
 
 def identify(text: str) -> Language:
@@ -26,8 +34,10 @@ def identify(text: str) -> Language:
     sample = text[:SAMPLE]
     if not any(map(str.isalpha, sample)):
         return Language(UNDETERMINED, 0.0)
-    code, confidence = _identifier().classify(sample)
-    return Language(str(code), float(confidence))
+    (code, confidence), *others = _identifier().rank(sample)
+    return Language(
+        str(code), float(confidence), {str(code): float(p) for code, p in others if p >= _UNLIKELY}
+    )
 
 
 @cache

@@ -141,7 +141,7 @@ class _Child:
             )
         if "failure" in answer:
             return Failure(answer["failure"], answer["reason"], 0.0)
-        language = Language(answer["language"], answer["confidence"])
+        language = Language(answer["language"], answer["confidence"], answer["others"])
         changes = tuple(Change(*change) for change in answer["changes"])
         return Prepared(answer["text"], language, answer["masked"], changes)
 

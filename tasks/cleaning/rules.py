@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from tasks.cleaning import patterns
 from tasks.cleaning.config import CleaningConfig
+from tasks.cleaning.language import UNDETERMINED
 from tasks.cleaning.page import Finding, Page, Rule
 
 
@@ -118,13 +119,21 @@ class OtherLanguage:
 
     def check(self, page: Page) -> Finding | None:
         """Drop what is surely in a language other than those kept."""
-        code, confidence = page.language
-        unsure = len(page.words) < self.min_words or confidence < self.min_confidence
-        if code in self.keep or unsure:
+        code, sureness = page.language.code, 1 - page.language.among(self.keep)
+        if code in self.keep or code == UNDETERMINED or sureness < self.min_confidence or self._short(page):
             return None
-        return Finding(self.name, f"in {code}, not in {', '.join(self.keep)}", confidence)
+        return Finding(self.name, f"in {code}, not in {', '.join(self.keep)}", sureness)
+
+    def _short(self, page: Page) -> bool:
+        """Too few words to tell; where words are not spaced, two characters count as one."""
+        few = len(page.words) < self.min_words
+        return few and len(_UNSPACED.findall(page.text)) < 2 * self.min_words
 
 
+# Han, Hiragana and Katakana, Thai, Lao, Burmese and Khmer: written without spaces between words.
+_UNSPACED = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
+)
 _DIGITS = "0123456789"
 _BOILERPLATE = re.compile(
     r"lorem ipsum|dolor sit amet|consectetur adipiscing|enable javascript|javascript is (?:disabled|required)"

@@ -63,7 +63,12 @@ def prepare(text: str, form: str, kinds: Collection[str]) -> dict[str, Any]:
         raise
     except Exception as error:  # a parser's own bug, of any type: this document fails, the others go on
         return {"failure": UNREADABLE, "reason": f"the parser failed ({type(error).__name__})"}
-    found = {"language": language.code, "confidence": language.confidence, "masked": masked.counts}
+    found = {
+        "language": language.code,
+        "confidence": language.confidence,
+        "others": language.others,
+        "masked": masked.counts,
+    }
     changes = of_preparation((text, extracted, standard, clean), masked.counts)
     return {"text": clean, "changes": changes, **found}
 

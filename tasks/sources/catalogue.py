@@ -74,13 +74,13 @@ _INDICO: _File = {
     "filename": "indico-3.2.9-py3-none-any.whl",
     "sha256": "194d2e31ccaabd2b9af7809e67d60d942faee35a6b4de36f0c2c280a32ed84c3",
 }
-_WAGTAIL: _File = {
+WAGTAIL: _File = {
     "package": "wagtail",
     "version": "8.0.1",
     "filename": "wagtail-8.0.1-py3-none-any.whl",
     "sha256": "1e6ad5c7891a54efce1400e168298b5a2cc343b642cee89c31bf5ec30c98b26c",
 }
-_DJANGO: _File = {
+DJANGO: _File = {
     "package": "django",
     "version": "5.2.19",
     "filename": "django-5.2.19-py3-none-any.whl",
@@ -130,8 +130,8 @@ DEMO_LABELLED = LabelledSources(
     ),
     translation=(
         TranslationPackage(**_INDICO, reader="gettext", members=_FRENCH_PO, licence="MIT"),
-        TranslationPackage(**_WAGTAIL, reader="gettext", members=_FRENCH_PO, licence="BSD-3-Clause"),
-        TranslationPackage(**_DJANGO, reader="gettext", members=_FRENCH_PO, licence="BSD-3-Clause"),
+        TranslationPackage(**WAGTAIL, reader="gettext", members=_FRENCH_PO, licence="BSD-3-Clause"),
+        TranslationPackage(**DJANGO, reader="gettext", members=_FRENCH_PO, licence="BSD-3-Clause"),
         TranslationPackage(
             **_JUPYTERLAB_FRENCH,
             reader="jupyterlab",

@@ -5,7 +5,7 @@ import pytest
 from tasks.cleaning.config import CleaningConfig
 from tasks.cleaning.language import Language, identify
 from tasks.cleaning.page import Page
-from tasks.cleaning.rules import build, first_finding
+from tasks.cleaning.rules import OtherLanguage, build, first_finding
 from tasks.cleaning.shingles import words
 
 GOOD = (
@@ -72,8 +72,16 @@ def test_language_is_judged_on_long_and_clear_texts_only() -> None:
     )
     assert identify(french).code == "fr"
     assert rule_for(page(french, language=identify(french))) == "language"
-    assert rule_for(page(GOOD, language=Language("fr", 0.5))) is None
+    assert rule_for(page(GOOD, language=Language("fr", 0.5, {"en": 0.4}))) is None
+    assert rule_for(page(GOOD, language=Language("ms", 0.5, {"id": 0.4}))) == "language"
     assert rule_for(page("Bonjour tout le monde", "social", Language("fr", 0.99))) is None
+
+
+def test_writing_without_spaces_counts_by_its_characters() -> None:
+    japanese = "古い橋は村の人々によって建てられ、彼らは丘から石を一つずつ運んだ。"
+    rule = OtherLanguage(("en",), 20, 0.8)
+    assert rule.check(page(3 * japanese, language=identify(japanese))) is not None
+    assert rule.check(page("古い橋", language=Language("ja", 1.0))) is None
 
 
 def test_text_without_letters_has_no_language() -> None:
