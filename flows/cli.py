@@ -96,6 +96,13 @@ def _explain(options: argparse.Namespace) -> int:
     return 0
 
 
+def _representation(options: argparse.Namespace) -> int:
+    from flows.representation import show
+
+    show(options)
+    return 0
+
+
 def _contracts(options: argparse.Namespace) -> int:
     from flows.contracts import show
 
@@ -175,6 +182,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_generation(command("generate", _generate, "continue a text, one token at a time"))
     _add_explanation(
         command("explain", _explain, "which tokens a prediction hangs on, as text and as a page")
+    )
+    representation = command(
+        "representation", _representation, "who the text speaks of, and what changed since the corpus before"
+    )
+    representation.add_argument("--run", metavar="ID", help="default: the newest run")
+    representation.add_argument(
+        "--against", metavar="ID", help="default: the corpus before it, of the same preset"
     )
     contracts = command(
         "contracts", _contracts, "what the data contracts found, and what changed since a run"

@@ -11,6 +11,7 @@ from tasks.evaluation.cost import CostConfig
 from tasks.evaluation.explanation import ExplanationConfig
 from tasks.evaluation.memorisation import MemorisationConfig
 from tasks.evaluation.toxicity import ToxicityConfig
+from tasks.representation.audit import RepresentationConfig
 
 Order = Annotated[int, Field(ge=2, le=8)]
 Temperature = Annotated[float, Field(ge=0.0, le=10.0, allow_inf_nan=False)]
@@ -81,6 +82,9 @@ class EvaluationConfig(StageConfig):
     )
     toxicity: ToxicityConfig = Field(ToxicityConfig(), description="Listed words in generated text.")
     memorisation: MemorisationConfig = Field(MemorisationConfig(), description="Text it knows by heart.")
+    representation: RepresentationConfig = Field(
+        RepresentationConfig(), description="Who the training text speaks of."
+    )
     explanation: ExplanationConfig = Field(ExplanationConfig(), description="How far explanations hold.")
     cost: CostConfig = Field(CostConfig(), description="What it takes to make and to run.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of bootstrap, samples and hidden words.")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from tasks import tables
 from tasks.artifacts import Artifact
+from tasks.cleaning import splits
 from tasks.errors import ArtifactError
 from tasks.evaluation import baselines
 from tasks.evaluation.config import EvaluationConfig
@@ -20,6 +22,7 @@ from tasks.evaluation.sentiment_scores import examine_sentiment
 from tasks.evaluation.subject import Subject
 from tasks.evaluation.toxicity import examine_toxicity
 from tasks.evaluation.translation_scores import examine_translation
+from tasks.representation.audit import SUITE, examine_representation
 
 if TYPE_CHECKING:
     from models.heads import Classifier
@@ -43,6 +46,7 @@ def examinations(
 
     ``measured`` takes the timings, which must not get into a file.
     """
+    yield SUITE, _representation(inputs, config)
     yield from _tasks(inputs, config)
     yield from _language_model(subject, inputs, config)
     if SENTIMENT in inputs:
@@ -64,6 +68,14 @@ def examinations(
     cost = examine_cost(subject.model, subject.tokenizer, inputs["pretraining"], config.cost)
     measured.update(cost.measured)
     yield "cost", cost.deterministic
+
+
+def _representation(inputs: Inputs, config: EvaluationConfig) -> Findings:
+    """The text that the model learnt from, whatever its objective."""
+    rows = tables.iterate(inputs["cleaning"].file("documents.parquet"), ["text", "domain", "split"])
+    training = (row for row in rows if row["split"] == splits.TRAIN)
+    options = {"samples": config.bootstrap_samples, "seed": config.seed}
+    return examine_representation(training, config.representation, **options)
 
 
 def _tasks(inputs: Inputs, config: EvaluationConfig) -> Iterator[tuple[str, Findings]]:

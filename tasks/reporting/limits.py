@@ -16,6 +16,7 @@ _SUITES = {
     "crows_pairs": "stereotypes in pairs of sentences (CrowS-Pairs)",
     "winobias": "pronouns and occupations (WinoBias)",
     "identity_swaps": "whether naming another group changes a judgement (identity swaps)",
+    "representation": "who the training text speaks of",
     "toxicity": "toxic output",
     "memorisation": "privacy: text remembered word for word",
     "explanation": "which words a decision rests on",

@@ -30,7 +30,7 @@ EXAMINATIONS = {
     "explanation": "Which words its decisions rest on",
     "cost": "What it cost",
 }
-_OF_THEIR_OWN = {*TASKS, *BIAS, *EXAMINATIONS}
+_OF_THEIR_OWN = {*TASKS, *BIAS, *EXAMINATIONS, "representation"}
 _FOLDED = 1000  # rows of a table that takes no room
 _HEADINGS = ("measure", "of", "less", "setting", "value", "95 % interval", "n", "unit", "how")
 

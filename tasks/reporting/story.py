@@ -11,6 +11,7 @@ from tasks.reporting import (
     glance,
     measurements,
     model_sections,
+    representation_section,
     task_sections,
 )
 from tasks.reporting.config import ReportingConfig
@@ -62,6 +63,7 @@ class Story:
             _limits(evidence),
             data,
             data_sections.dropped(evidence, config, folder),
+            representation_section.representation(evidence, config, folder),
             data_sections.tokens(evidence),
             data_sections.vectors(evidence, config, folder),
             training,

@@ -1,0 +1,1 @@
+"""Who the training text speaks of, how often, and beside which words."""
