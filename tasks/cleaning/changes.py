@@ -103,7 +103,8 @@ def of_preparation(texts: Sequence[str], masked: Mapping[str, int]) -> list[Chan
         found.append(Change(EXTRACTION, reason, share, raw[1], extracted[1]))
     if extracted[0] != standard[0]:
         difference = extracted[1] - standard[1]
-        reason = f"characters, spaces or punctuation put into standard form, {difference:+d} bytes taken out"
+        sign = "fewer" if difference >= 0 else "more"
+        reason = f"characters, spaces or punctuation put into standard form, {abs(difference)} bytes {sign}"
         found.append(Change(STANDARDISATION, reason, difference, extracted[1], standard[1]))
     if masked:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(masked.items()))

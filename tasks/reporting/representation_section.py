@@ -55,7 +55,17 @@ def dots(path: Path, rows: Sequence[Row], label: str, dpi: int, log: bool = Fals
                 low, high = row["low"], row["high"]
                 if low is not None and high is not None:
                     axes.plot([low, high], [place, place], color=OURS, linewidth=2, alpha=0.6)
-                axes.plot(row["value"], place, "o", color=OURS, markersize=6, zorder=3)
+                inside = OURS if row["value"] else "white"  # a group that is never named
+                axes.plot(
+                    row["value"],
+                    place,
+                    "o",
+                    color=OURS,
+                    markerfacecolor=inside,
+                    markersize=6,
+                    zorder=3,
+                    clip_on=False,
+                )
             elif row["domain"] in colours:
                 axes.plot(row["value"], place, "|", color=colours[row["domain"]], markersize=9, zorder=2)
         axes.set_yticks(range(len(names)), [cut(visible(name), _LONGEST) for name in names])
