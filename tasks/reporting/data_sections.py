@@ -90,8 +90,8 @@ def _changed(changes: dict[str, Any], documents: int, config: ReportingConfig) -
     section = Section("What was changed")
     if changes:
         section.say(
-            "Every document whose text was changed is in the cleaning stage's table of changes with the rule, its reason",
-            "and the sizes before and after:",
+            "Every document whose text was changed is in the cleaning stage's table of changes with the rule, its",
+            "reason and the sizes before and after:",
         )
         rows = [
             (
