@@ -7,11 +7,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tasks.config import StageConfig
 from tasks.sources.addresses import problem
-from tasks.sources.config_base import AnyFiles, AnyPackage, Described, Domain, Readable, Sha256, as_tuple
+from tasks.sources.config_base import (
+    NAME,
+    AnyFiles,
+    AnyPackage,
+    Described,
+    Domain,
+    Readable,
+    Sha256,
+    as_tuple,
+)
 
 Label = Literal["negative", "neutral", "positive"]
 SAMPLES_LICENCE = "CC0-1.0"
@@ -80,6 +89,53 @@ class HttpSource(Readable, DocumentColumns):
         if self.sha256 and len(self.sha256) != len(self.url):
             raise ValueError(f"sha256: {len(self.sha256)} digests for {len(self.url)} addresses")
         return self
+
+
+class FeedSource(StageConfig):
+    """Documents that an RSS or Atom feed or a sitemap points to, or that stand in the feed itself."""
+
+    type: Literal["feed"] = "feed"
+    url: str = Field(..., description="Address of the feed, the sitemap, or an index of sitemaps.")
+    domain: Domain = Field(..., description="books, articles, web, social, or a word of your own.")
+    licence: str = Field(
+        default=..., min_length=1, description="Licence of the text; SPDX identifier where there is one."
+    )
+    name: str | None = Field(
+        default=None, pattern=NAME, description="What tables and counts call this source."
+    )
+    content: Literal["linked", "embedded"] = Field(
+        default="linked", description="The pages that entries link to, or the text that stands in the feed."
+    )
+    limit: int = Field(
+        default=1000, ge=1, le=1_000_000, description="At most so many entries, in the feed's order."
+    )
+    same_host: bool = Field(
+        default=True, description="Leave out pages and sitemaps of other hosts than the feed's own."
+    )
+    delay: float = Field(default=1.0, ge=0, le=3600, description="Seconds between two questions to one host.")
+    refresh: bool = Field(
+        default=False, description="Ask for newer versions at every run; otherwise the first crawl stays."
+    )
+    allow_private: bool = Field(
+        default=False, description="Whether addresses in this machine or its network may be asked."
+    )
+    max_bytes: int = Field(default=32 << 20, ge=1, le=1 << 40, description="Largest feed or page, in bytes.")
+    stall: float = Field(
+        default=30.0, ge=0.1, le=3600, description="Seconds of silence after which a try is given up."
+    )
+
+    @property
+    def title(self) -> str:
+        """The given name, or the feed's address."""
+        shown = re.sub(r"[^A-Za-z0-9_./-]+", "-", self.url.split("://")[-1].split("?")[0]).strip("./-")
+        return self.name or shown[:100]
+
+    @field_validator("url")
+    @classmethod
+    def _sound(cls, url: str) -> str:
+        if wrong := problem(url):
+            raise ValueError(wrong)
+        return url
 
 
 class HuggingFaceSource(DocumentColumns):
@@ -266,7 +322,8 @@ def _refuse_same_titles(sources: Iterable[Described]) -> None:
 
 
 Source = Annotated[
-    FilesSource | HttpSource | HuggingFaceSource | PackageSource | SamplesSource, Field(discriminator="type")
+    FilesSource | HttpSource | FeedSource | HuggingFaceSource | PackageSource | SamplesSource,
+    Field(discriminator="type"),
 ]
 SentimentSource = Annotated[SentimentFiles | SentimentPackage | LabelledSamples, Field(discriminator="type")]
 QuestionAnsweringSource = Annotated[

@@ -65,7 +65,7 @@ def fetch(wanted: Wanted, ask: bool) -> Path:
     Raises:
         SourceError: the address may not be asked, the server does not deliver, or the file is not what was expected.
     """
-    folder = workspace() / "downloads" / f"http-{digest(wanted.url)[:32]}"
+    folder = _folder(wanted.url)
     with locks.held(folder.with_name(f".{folder.name}.lock"), f"the download of {wanted.url}"):
         folder.mkdir(parents=True, exist_ok=True)
         path, state = folder / file_name(wanted.url), _state(folder / "state.json")
@@ -78,10 +78,19 @@ def fetch(wanted: Wanted, ask: bool) -> Path:
     return path
 
 
+def known(url: str) -> bool:
+    """Whether there is a copy of it already, perhaps an old one."""
+    return (_folder(url) / "state.json").is_file()
+
+
 def file_name(url: str) -> str:
     """A safe name with the suffixes of the address, by which the format is told."""
     name = _UNSAFE.sub("_", unquote(urlsplit(url).path).rsplit("/", 1)[-1]).lstrip(".")
     return name[-100:] or "index.html"
+
+
+def _folder(url: str) -> Path:
+    return workspace() / "downloads" / f"http-{digest(url)[:32]}"
 
 
 def _download(wanted: Wanted, path: Path, state: dict[str, Any]) -> None:

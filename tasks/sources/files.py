@@ -45,6 +45,10 @@ def digests(source: Files) -> dict[str, str]:
     Raises:
         SourceError: nothing matches, or a file cannot be read.
     """
+    if isinstance(source, HttpSource) and source.sha256:
+        return dict(
+            zip(source.url, source.sha256, strict=True)
+        )  # pinned: nothing need be fetched to know them
     found: dict[str, str] = {}
     for blob, uri in find(source, ask=True):
         try:
@@ -80,7 +84,7 @@ def _wanted(source: HttpSource) -> Iterator[Wanted]:
             token_env=source.token_env,
             max_bytes=source.max_bytes,
             stall=source.stall,
-            page=kind_of(source, name.name, url) in ("html", "txt", "md"),
+            page=kind_of(source, name.name, url) == "html",
         )
 
 

@@ -15,9 +15,10 @@ from tasks import tables
 from tasks.artifacts import Artifact
 from tasks.config import Summary
 from tasks.errors import SourceError
-from tasks.sources import files, hub, labelled, probes, readers, samples
+from tasks.sources import feeds, files, hub, labelled, probes, readers, samples
 from tasks.sources.config import (
     SAMPLES_LICENCE,
+    FeedSource,
     FilesSource,
     HttpSource,
     HuggingFaceSource,
@@ -130,10 +131,20 @@ def observe(config: IngestionConfig) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for dataset, source in _all_sources(config):
-        if isinstance(source, Readable | HuggingFaceSource):
-            digests = hub.digests(source) if isinstance(source, HuggingFaceSource) else files.digests(source)
-            found |= {f"{dataset}/{source.title}/{uri}": digest for uri, digest in digests.items()}
+        found |= {f"{dataset}/{source.title}/{uri}": digest for uri, digest in _digests(source).items()}
     return found
+
+
+def _digests(source: AnySource) -> dict[str, str]:
+    match source:
+        case Readable():
+            return files.digests(source)
+        case FeedSource():
+            return feeds.digests(source)
+        case HuggingFaceSource():
+            return hub.digests(source)
+        case _:
+            return {}
 
 
 class _Reading:
@@ -177,6 +188,8 @@ class _Reading:
         match source:
             case FilesSource() | HttpSource():
                 return files.read(source, files.interpreter(source, limit), limit)
+            case FeedSource():
+                return feeds.read(source, limit)
             case HuggingFaceSource():
                 return hub.read(source, files.interpreter(source, limit))
             case PackageSource():

@@ -59,12 +59,21 @@ def body_of(header: Any, body: bytes, limit: int) -> bytes:
 
 
 def text_of(body: bytes, header: Any, kind: str) -> str:
+    """Decode a body as its header and the page itself say.
+
+    Raises:
+        PageError: the bytes are not of that charset.
+    """
+    return decoded(body, _value(header, "Content-Type"), kind)
+
+
+def decoded(body: bytes, content_type: str, kind: str) -> str:
     """Decode by byte order mark, the header's charset, the page's own, or as UTF-8; never by guessing.
 
     Raises:
         PageError: the bytes are not of that charset.
     """
-    name = _codec(body, _value(header, "Content-Type"), kind)
+    name = _codec(body, content_type, kind)
     try:
         return body.decode(name)
     except UnicodeDecodeError as error:

@@ -329,3 +329,9 @@ def test_what_was_observed_is_what_is_read(site: Site, tmp_path: Path) -> None:
 def test_a_wrong_description_is_refused(changes: dict[str, Any], wrong: str) -> None:
     with pytest.raises(ValueError, match=wrong):
         HttpSource.model_validate({"domain": "web", "licence": "CC0-1.0", **changes})
+
+
+def test_a_pinned_file_need_not_be_fetched_to_be_known(site: Site) -> None:
+    site.answers["/a.txt"] = whole(b"one")
+    config = source(site, "/a.txt", sha256=hashlib.sha256(b"one").hexdigest())
+    assert list(observe(config).values()) == [hashlib.sha256(b"one").hexdigest()] and site.asked == []
