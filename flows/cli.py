@@ -72,12 +72,13 @@ def _retrain(options: argparse.Namespace) -> int:
 
 
 def _status(options: argparse.Namespace) -> int:
-    from flows.lifecycle import compose
+    preset, settings = _described(options)
     from flows.running import configuration, inspect_flow
 
-    preset, settings = _described(options)
+    config, _ = configuration(preset, settings, options.until)
+    from flows.lifecycle import compose
+
     found = inspect_flow("lifecycle", compose, preset, settings, options.until)
-    config, _ = configuration(preset, settings)
     console.show_status(found, preset, config.model_dump(mode="json"), as_json=options.json)
     return 0
 
@@ -123,8 +124,7 @@ def _rollback(options: argparse.Namespace) -> int:
 
 
 def _reconcile(_options: argparse.Namespace) -> int:
-    import prefect  # noqa: F401 - what is loaded is told, see tasks.orchestration.reconcile
-
+    from flows import orchestrated  # noqa: F401 - what is loaded is told, see tasks.orchestration.reconcile
     from tasks.runs import reconcile
 
     gone = reconcile(workspace())

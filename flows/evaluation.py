@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
-
 from flows.finetuning import Heads, finetune
+from flows.orchestrated import flow
 from flows.preparation import Prepared, prepare
 from flows.presets import Preset
 from flows.pretraining import pretrain

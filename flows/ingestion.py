@@ -6,8 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from prefect import flow
-
+from flows.orchestrated import flow
 from flows.presets import Preset
 from flows.running import run_flow
 from flows.settings import RunConfig

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
-
 from flows.evaluation import examine
 from flows.finetuning import finetune
+from flows.orchestrated import flow
 from flows.preparation import prepare
 from flows.presets import Preset
 from flows.pretraining import pretrain

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from prefect import flow
-
 from flows.ingestion import ingest
+from flows.orchestrated import flow
 from flows.presets import Preset
 from flows.running import run_flow
 from flows.settings import RunConfig

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from prefect import flow
-
+from flows.orchestrated import flow
 from flows.preparation import Prepared, prepare
 from flows.presets import Preset
 from flows.running import run_flow

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prefect import flow
-
 from flows.evaluation import examine
 from flows.finetuning import finetune
+from flows.orchestrated import flow
 from flows.preparation import Prepared, prepare
 from flows.presets import Preset
 from flows.pretraining import pretrain

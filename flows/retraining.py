@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from prefect import flow
-
 from flows.evaluation import examine
 from flows.finetuning import finetune
+from flows.orchestrated import flow
 from flows.preparation import Prepared, encode, gather
 from flows.presets import Preset
 from flows.promotion import compete, origin

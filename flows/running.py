@@ -7,8 +7,10 @@ from typing import Any
 
 from flows import presets
 from flows.settings import RunConfig, resolve
-from tasks import runs, stages
+from tasks import places, runs, stages
+from tasks.environment import workspace
 from tasks.errors import ConfigError
+from tasks.sources.config import local_paths
 
 Compose = Callable[[RunConfig], object]
 
@@ -51,14 +53,22 @@ def inspect_flow(
 def configuration(
     preset: str, settings: Mapping[str, Any] | None, until: str | None = None
 ) -> tuple[RunConfig, str]:
-    """The complete configuration of a run and the name of the preset that it stands on."""
+    """The complete configuration of a run and the name of the preset that it stands on.
+
+    Raises:
+        ConfigError: the configuration or the workspace cannot be used; nothing was started or written.
+    """
     settings = dict(settings or {})
     preset = str(settings.get("extends", preset))
     if until is not None and until not in stages.NAMES:
         raise ConfigError(
             f"unknown stage {until!r}", where="until", remedy=f"one of {', '.join(stages.NAMES)}"
         )
-    return resolve(presets.named(preset), settings), preset
+    config = resolve(presets.named(preset), settings)
+    home = workspace()
+    places.usable(home)
+    places.apart(home, local_paths(config.ingestion))
+    return config, preset
 
 
 def _flow_run_id() -> str | None:

@@ -8,9 +8,11 @@ Two processes on one key take turns through ``flock``, which the kernel releases
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from tasks import locks
 from tasks.canonical import canonical_json, fingerprint_of, plain
 from tasks.durable import (
     entries,
+    open_folder,
     remove,
     sha256_of,
     sync,
@@ -138,14 +141,18 @@ class Store:
     def locked(self, stage: str, name: str, fingerprint: str) -> AbstractContextManager[None]:
         """Hold the lock of one key; waits while another process computes it, however long that takes."""
         path = self._hidden(stage, name, fingerprint, "lock")
+        with _real_folder(path.parent, stage):
+            pass  # refused by name, where a lock would only say that something is no folder
         return locks.held(path, waiting_for=f"another process at work on {stage}")
 
     def begin(self, stage: str, name: str, fingerprint: str) -> Path:
         """An empty folder to write in, but for the checkpoints of a former attempt. Needs the lock."""
         folder, aside = self._partial(stage, name, fingerprint), self._aside(stage, name, fingerprint)
-        if folder.is_symlink() or not folder.is_dir():
-            remove(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        with _real_folder(folder.parent, stage) as real:
+            if folder.is_symlink() or not folder.is_dir():
+                remove(folder)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(folder.name, dir_fd=real)
         for entry in folder.iterdir():
             if entry.name != CHECKPOINTS:
                 remove(entry)
@@ -173,8 +180,9 @@ class Store:
         write_synced(partial / MANIFEST, manifest.text())
         sync_folders(partial)
         self.remove(stage, name, fingerprint)
-        partial.rename(target)
-        sync(target.parent)
+        with _real_folder(target.parent, stage) as real:
+            os.rename(partial.name, target.name, src_dir_fd=real, dst_dir_fd=real)
+            os.fsync(real)
         self.tidy(stage, name, fingerprint)
         return _artifact(manifest, target)
 
@@ -229,6 +237,28 @@ def verify(folder: Path, fingerprint: str | None = None) -> Artifact:
         if problem := _problem(folder / name, expected):
             raise _damaged(folder / name, problem, manifest.stage)
     return _artifact(manifest, folder)
+
+
+@contextlib.contextmanager
+def _real_folder(folder: Path, stage: str) -> Iterator[int]:
+    """A folder of the store, held by a descriptor so that no link can lead what is done in it elsewhere.
+
+    Raises:
+        ArtifactError: it is, or was changed into, a symbolic link or a file.
+    """
+    try:
+        descriptor = open_folder(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            raise
+        remedy = "remove it, or choose another workspace with UNVEIL_HOME"
+        raise ArtifactError(
+            "is a link or a file, not a folder", stage=stage, where=folder, remedy=remedy
+        ) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _manifest(folder: Path, stage: str, key: Mapping[str, Any], summary: Mapping[str, Any]) -> Manifest:

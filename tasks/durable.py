@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
@@ -9,6 +10,8 @@ import shutil
 from pathlib import Path
 
 _BLOCK = 1 << 20
+# Enough to look a name up in a folder, where the system knows it; it needs no permission to list the folder.
+_SEARCH = getattr(os, "O_PATH", os.O_RDONLY)
 
 
 def sha256_of(path: Path) -> str:
@@ -64,6 +67,27 @@ def entries(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def open_folder(path: Path) -> int:
+    """A descriptor of a folder, made if it is missing, that no link can lead elsewhere from then on.
+
+    The folder and the one that it lies in are opened one after the other, following no link.
+
+    Raises:
+        OSError: one of the two is a link or a file (``ENOTDIR``), or cannot be made.
+    """
+    base = path.parent.parent
+    base.mkdir(parents=True, exist_ok=True)
+    outer = os.open(base, _SEARCH)
+    try:
+        inner = _below(outer, path.parent.name, _SEARCH)
+        try:
+            return _below(inner, path.name, os.O_RDONLY)
+        finally:
+            os.close(inner)
+    finally:
+        os.close(outer)
+
+
 def there(path: Path) -> bool:
     """Whether anything has this name, be it a link that leads nowhere."""
     return path.is_symlink() or path.exists()
@@ -75,6 +99,12 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _below(folder: int, name: str, flags: int) -> int:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=folder)
+    return os.open(name, flags | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
 
 
 def _reraise(error: OSError) -> None:

@@ -42,8 +42,11 @@ SAFE_DEFAULTS = {
 
 
 def workspace() -> Path:
-    """Absolute path of the workspace (``UNVEIL_HOME``, default ``.unveil`` in the current folder)."""
-    return Path(os.environ.get("UNVEIL_HOME") or ".unveil").expanduser().resolve()
+    """Absolute path of the workspace (``UNVEIL_HOME``, default ``.unveil`` in the current folder).
+
+    Links are followed as far as they lead; whether a workspace may be there, `tasks.places` says.
+    """
+    return Path(os.path.realpath(os.path.expanduser(os.environ.get("UNVEIL_HOME") or ".unveil")))  # noqa: PTH111 - raises nothing
 
 
 def prepare() -> None:

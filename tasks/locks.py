@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tasks.durable import open_folder
+
 logger = logging.getLogger(__name__)
 
 _held: set[int] = set()
@@ -26,7 +28,6 @@ def held(path: Path, waiting_for: str = "") -> Iterator[None]:
         path: the lock file, created when missing and never removed.
         waiting_for: what to tell the user when there is someone to wait for; nothing when empty.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = _acquire(path, waiting_for)
     try:
         yield
@@ -48,7 +49,7 @@ def is_held(path: Path) -> bool:
 
 def _acquire(path: Path, waiting_for: str) -> int:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = _opened(path)
         _held.add(descriptor)
         try:
             if not _try(descriptor):
@@ -62,7 +63,16 @@ def _acquire(path: Path, waiting_for: str) -> int:
             raise
         # The workspace was cleaned while we waited: this lock guards a file that no longer has a name.
         _release(descriptor)
-        path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _opened(path: Path) -> int:
+    """The lock file, made if it is missing, and reached through no link."""
+    folder = open_folder(path.parent)
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(path.name, flags, 0o644, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def _is_same(descriptor: int, path: Path) -> bool:

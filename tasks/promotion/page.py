@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from tasks.promotion.decision import Decision, Reason
-from tasks.reporting.safe_text import safe
+from tasks.reporting.safe_text import safe, visible
 
 VERDICTS = {
     "promote": "The model may be the champion: every gate passed.",
@@ -28,7 +28,7 @@ def markdown(decision: Decision, against: str) -> str:
         "",
         VERDICTS[decision.verdict],
         "",
-        f"Against: {against}.",
+        f"Against: {safe(against)}.",
         "",
     ]
     lines += ["| " + " | ".join(_HEADINGS) + " |", "|" + " --- |" * len(_HEADINGS)]
@@ -42,13 +42,17 @@ def html(decision: Decision, against: str) -> str:
     rows = "".join(
         f'<tr class="{reason.verdict}">{_row(_cells(reason), "td")}</tr>' for reason in decision.reasons
     )
-    sentences = "".join(f"<li>{escape(reason.sentence)}</li>" for reason in decision.reasons)
+    sentences = "".join(f"<li>{_shown(reason.sentence)}</li>" for reason in decision.reasons)
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Promotion</title><style>{_STYLE}</style>'
         f"<h1>Promotion: {escape(decision.verdict)}</h1><p>{escape(VERDICTS[decision.verdict])}</p>"
-        f"<p>Against: {escape(against)}.</p>"
+        f"<p>Against: {_shown(against)}.</p>"
         f"<table><tr>{_row(_HEADINGS, 'th')}</tr>{rows}</table><ul>{sentences}</ul></html>\n"
     )
+
+
+def _shown(text: str) -> str:
+    return escape(visible(text))
 
 
 def _cells(reason: Reason) -> list[str]:
@@ -61,4 +65,4 @@ def _number(value: float | None) -> str:
 
 
 def _row(cells: Sequence[str], tag: str) -> str:
-    return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells)
+    return "".join(f"<{tag}>{_shown(cell)}</{tag}>" for cell in cells)

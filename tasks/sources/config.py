@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -20,6 +21,7 @@ from tasks.sources.config_base import (
     Readable,
     Sha256,
     as_tuple,
+    is_remote,
 )
 
 Label = Literal["negative", "neutral", "positive"]
@@ -413,3 +415,16 @@ class IngestionConfig(StageConfig):
     def _titles_differ(self) -> IngestionConfig:
         _refuse_same_titles(self.sources)
         return self
+
+
+def local_paths(config: IngestionConfig) -> Iterator[str]:
+    """The path, often a glob, of every source that reads files of this machine."""
+    grouped = (
+        config.sources,
+        *(sources for _, sources in config.labelled),
+        *(found for _, found in config.probes),
+    )
+    for source in chain.from_iterable(grouped):
+        path = getattr(source, "path", None)
+        if isinstance(source, AnyFiles | HuggingFaceSource) and path and not is_remote(path):
+            yield path if isinstance(source, AnyFiles) else f"{path}/**/*"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import random
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -349,18 +351,18 @@ def test_all_is_on_the_disk_before_the_rename_and_the_rename_is_too(
 ) -> None:
     """What a power cut may lose: nothing of an artefact that has its name."""
     events: list[object] = []
-    real_sync, real_rename = os.fsync, Path.rename
+    real_sync, real_rename = os.fsync, os.rename
 
     def fsync(descriptor: int) -> None:
         events.append(os.fstat(descriptor).st_ino)
         real_sync(descriptor)
 
-    def rename(self: Path, target: Path) -> Path:
+    def rename(source: str, target: str, **folders: int) -> None:
         events.append("rename")
-        return real_rename(self, target)
+        real_rename(source, target, **folders)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(Path, "rename", rename)
+    monkeypatch.setattr(os, "rename", rename)
     folder = publish(store).path
     before, after = events[: events.index("rename")], events[events.index("rename") :]
     for path in (folder, *folder.rglob("*")):
@@ -431,3 +433,65 @@ def test_a_key_without_one_plain_form_is_refused() -> None:
     assert canonical_json({"b": {"y", "x"}, "a": (1, Path("p"))}) == '{"a": [1, "p"], "b": ["x", "y"]}'
     assert canonical_json([float("nan"), float("inf"), -float("inf")]) == '["nan", "inf", "-inf"]'
     assert json.loads(canonical_json("\udcff")) == "\udcff"
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two names change places in one instant (``renameat2`` with ``RENAME_EXCHANGE``)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(-100, os.fsencode(one), -100, os.fsencode(other), 2):
+        raise OSError(ctypes.get_errno(), "renameat2")
+
+
+def test_a_link_in_place_of_a_folder_of_the_store_is_refused_and_nothing_goes_through_it(
+    tmp_path: Path,
+) -> None:
+    """Matrix row 13: a thread swaps the stage's folder for a link to somebody's files while artefacts are made."""
+    victim = tmp_path / "etc"
+    victim.mkdir()
+    (victim / "passwd").write_text("root")
+    store = Store(tmp_path / "home")
+    stage, link = store.root / "toy", tmp_path / "link"
+    stage.mkdir(parents=True)
+    link.symlink_to(victim)
+    stopped, pause = threading.Event(), random.Random(13)
+
+    def flip() -> None:
+        while not stopped.wait(pause.uniform(0, 0.01)):
+            exchange(stage, link)
+
+    swapper = threading.Thread(target=flip)
+    swapper.start()
+    outcomes = []
+    try:
+        for number in range(200):
+            try:
+                key = KEY | {"number": number}
+                with store.locked("toy", "small", fingerprint_of(key)):
+                    folder = store.begin("toy", "small", fingerprint_of(key))
+                    (folder / "text.txt").write_text("some text\n")
+                    store.commit("toy", "small", key, {})
+                outcomes.append("published")
+            except (ArtifactError, DataError, OSError) as error:
+                outcomes.append(type(error).__name__)
+    finally:
+        stopped.set()
+        swapper.join()
+    if stage.is_symlink():
+        exchange(stage, link)
+    assert [path.name for path in victim.iterdir()] == ["passwd"]
+    assert (victim / "passwd").read_text() == "root"
+    assert {"published", "ArtifactError"} <= set(outcomes), outcomes
+    for folder in stage.glob("small-*"):
+        verify(folder)
+
+
+@pytest.mark.parametrize("level", ["artifacts", "artifacts/toy"])
+def test_a_link_that_was_there_before_is_refused_by_name(level: str, tmp_path: Path) -> None:
+    victim = tmp_path / "etc"
+    victim.mkdir()
+    link = tmp_path / "home" / level
+    link.parent.mkdir(parents=True)
+    link.symlink_to(victim)
+    with pytest.raises(ArtifactError, match="is a link or a file"):
+        publish(Store(tmp_path / "home"))
+    assert not list(victim.iterdir())

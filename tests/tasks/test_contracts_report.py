@@ -10,24 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import contracts_report, validation
-
-PAYLOADS = [
-    "<script>alert(1)</script>",
-    "<img src=x onerror=alert(1)>",
-    "</style><script>alert(1)</script>",
-    "</title></table><iframe src=//evil.example>",
-    "[click](javascript:alert(1))",
-    "![x](http://evil.example/x.png)",
-    "http://evil.example",
-    "www.evil.example",
-    "{{7*7}}",
-    "a | b",
-    "`code` **bold** _it_ # head",
-    "\x1b[31mred",
-    "line\nERROR forged record",
-    "user\u202etxt.exe",
-    '" onmouseover="alert(1)',
-]
+from tests.payloads import PAYLOADS
 
 
 class Page(HTMLParser):

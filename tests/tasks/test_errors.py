@@ -20,6 +20,7 @@ from tasks.errors import (
     one_line,
     storage_error,
 )
+from tests.payloads import PAYLOADS
 
 
 def test_an_error_names_stage_place_problem_and_remedy() -> None:
@@ -114,3 +115,15 @@ def test_a_disk_that_fails_is_explained(tmp_path: Path, code: int, words: str) -
 def test_an_error_of_the_network_is_not_taken_for_one_of_the_disk(tmp_path: Path) -> None:
     assert storage_error(ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "ingestion", tmp_path) is None
     assert storage_error(TimeoutError("timed out"), "ingestion", tmp_path) is None
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_hostile_text_stays_one_record_of_a_log(payload: str) -> None:
+    """Matrix row 23: file names, problems and remedies come from data; a log keeps one record on a line."""
+    for error in (
+        SourceError(payload, stage="ingestion", where=payload, remedy=payload),
+        ValueError(payload),
+        OSError(2, payload, payload),
+    ):
+        told = describe(error)
+        assert len(told.splitlines()) == 1 and told.isprintable()

@@ -12,6 +12,7 @@ from huggingface_hub import ModelCard
 from tasks.reporting.config import ReportingConfig
 from tasks.reporting.model_card import _hub_licence
 from tasks.reporting.report import observe, report
+from tests.payloads import PAYLOADS
 from tests.tasks.reporting import tiny_run
 from tests.tasks.reporting.test_report import Page
 
@@ -73,7 +74,7 @@ def test_other_objectives_have_a_card_too(tmp_path: Path, objective: str) -> Non
 
 @pytest.mark.parametrize(
     "payload",
-    ["<script>alert(1)</script>", "x\n---\nlicense: mit\n# y", "[x](javascript:alert(1)) | \x1b[31m \u202e"],
+    ["x\n---\nlicense: mit\n# y", "[x](javascript:alert(1)) | \x1b[31m \u202e", *PAYLOADS],
 )
 def test_hostile_text_changes_neither_front_matter_nor_elements(tmp_path: Path, payload: str) -> None:
     text = card(tmp_path / "bad", text=payload, examined=True)
