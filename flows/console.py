@@ -90,15 +90,18 @@ def say_where(ledger: dict[str, Any], home: Path) -> None:
     lines.append(
         f"  Prefect   {os.environ.get('PREFECT_API_URL', _near(home / 'prefect'))}, flow run {flow_run}"
     )
-    command = _near(Path(sys.argv[0]))
-    lines += [
-        "Try next:",
-        f'  {command} generate "The king said" --show-steps',
-        f'  {command} explain "I loved every minute of it" --task sentiment',
-        f"  {command} status --preset {ledger['preset']}",
-        f"  {command} ui",
-    ]
+    lines += ["Try next:", *(f"  {_near(Path(sys.argv[0]))} {what}" for what in _next_steps(ledger))]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _next_steps(ledger: dict[str, Any]) -> list[str]:
+    """Commands that work on what this run made: one that stopped early made no model to talk to."""
+    needs = {
+        'generate "The king said" --show-steps': "pretraining",
+        'explain "I loved every minute of it" --task sentiment': "finetuning-sentiment",
+    }
+    possible = [command for command, stage in needs.items() if stage in ledger["stages"]]
+    return [*possible, f"status --preset {ledger['preset']}", "ui"]
 
 
 def _told(stages: dict[str, Any]) -> str:

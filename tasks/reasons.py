@@ -13,6 +13,7 @@ from tasks.errors import ArtifactError
 # Parts that hold digests: the new value tells a reader nothing.
 _DIGESTS = ("inputs.", "observed.", "code.", "contracts.")
 _LONGEST = 60
+_LISTED = 6  # differences that are told; a corpus may have lost thousands of files
 
 
 def why(store: Store, stage: str, name: str, key: Mapping[str, Any], former: str | None) -> str:
@@ -34,7 +35,9 @@ def why(store: Store, stage: str, name: str, key: Mapping[str, Any], former: str
         known = Artifact(stage=stage, fingerprint="", content="", path=before).manifest().key
     except ArtifactError:
         return "the former artefact cannot be read"
-    return "; ".join(differences(known, key)) or "never built"
+    found = differences(known, key)
+    more = [f"and {len(found) - _LISTED} more differences"] if len(found) > _LISTED + 1 else []
+    return "; ".join([*(found[:_LISTED] if more else found), *more]) or "never built"
 
 
 def newest(store: Store, stage: str, name: str) -> Path | None:

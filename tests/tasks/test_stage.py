@@ -58,6 +58,15 @@ def test_a_changed_configuration_rebuilds_and_says_which(
     assert ensure(tmp_path, ToyConfig())[1:] == (True, "unchanged")
 
 
+def test_of_many_differences_the_first_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy, "observed", {f"file-{n:03}": "digest" for n in range(500)})
+    ensure(tmp_path, ToyConfig(), observe="tests.tasks.toy:observe")
+    monkeypatch.setattr(toy, "observed", {})
+    why = ensure(tmp_path, ToyConfig(), observe="tests.tasks.toy:observe")[2]
+    assert why.startswith("observed.file-000 is no longer part; ")
+    assert why.endswith("; and 494 more differences") and len(why) < 300
+
+
 def test_a_changed_input_rebuilds_what_follows_and_nothing_before(tmp_path: Path) -> None:
     for word, expected in (("a", "never built"), ("b", "inputs.upstream changed")):
         upstream = ensure(tmp_path, ToyConfig(word=word), name="upstream")[0]
