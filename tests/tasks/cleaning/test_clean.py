@@ -180,8 +180,12 @@ def test_identical_documents_are_too_few_to_split(
     tmp_path: Path, prose: Make, document: Make, ingestion: Make
 ) -> None:
     rows = [document(f"d{n}", prose(1, 50)) for n in range(40)]
-    with pytest.raises(DataError, match="documents: 1 distinct texts cannot be split"):
+    with pytest.raises(
+        DataError, match="1 of 40 documents left, rule exact-duplicate removed 39; at least 3"
+    ):
         run(ingestion(rows), tmp_path / "out")
+    with pytest.raises(DataError, match="1 of 1 documents left; at least 3 are needed"):
+        run(ingestion(rows[:1]), tmp_path / "single")
 
 
 def test_too_many_failures_stop_the_stage(tmp_path: Path, corpus: list[Row], ingestion: Make) -> None:
