@@ -2,7 +2,8 @@
 
 ``<split>.bin`` holds little-endian uint16 (uint32 for a vocabulary of more than 65,536 entries). A document
 is its separator, then its tokens; documents follow one another without a gap, in the order of the cleaned
-table.
+table. ``index.json`` says for each split how many tokens, documents and bytes of text it has, and the seal by
+which `models.shards` knows them again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
+from models.shards import Seal
 from tasks import tables
 from tasks.errors import DataError
 from tasks.vocabulary import SEPARATOR, SPECIAL_TOKENS
@@ -63,6 +65,7 @@ class Tally:
     documents: int = 0
     bytes: int = 0
     longest: int = 0
+    seal: Seal = field(default_factory=Seal)
 
     def add(self, ids: Ids, size: int) -> None:
         """Count one document of ``size`` bytes; its separator is a token of it."""
@@ -71,6 +74,13 @@ class Tally:
         self.documents += 1
         self.bytes += size
         self.longest = max(self.longest, 1 + len(ids))
+
+    def entry(self, vocab_size: int) -> dict[str, int | str]:
+        """What the index says of the split, to be asked once, when all of it is written."""
+        counts = {"tokens": self.tokens, "documents": self.documents, "bytes": self.bytes}
+        dtype = shard_dtype(vocab_size).name
+        seal = self.seal.close(dtype, vocab_size, self.tokens, self.documents, self.bytes)
+        return counts | {"seal": seal}
 
 
 def shard_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -107,7 +117,9 @@ def _append(
 ) -> Iterator[Row]:
     for row, ids in encoded:
         start, size = tally.tokens, len(row["text"].encode())
-        shard.write(np.concatenate([[SEPARATOR], ids]).astype(dtype).tobytes())
+        written = np.concatenate([[SEPARATOR], ids]).astype(dtype).tobytes()
+        shard.write(written)
+        tally.seal.update(written)
         tally.add(ids, size)
         yield {"id": row["id"], "start": start, "end": tally.tokens, "bytes": size}
 

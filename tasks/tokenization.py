@@ -131,7 +131,8 @@ def tokenize(inputs: Mapping[str, Artifact], config: TokenizationConfig, folder:
         rows = _rows(documents, split, chosen)
         tallies[split] = write_shard(folder, split, rows, tokenizer, config.verify_every)
         log.info("%s: %d documents, %d tokens", split, tallies[split].documents, tallies[split].tokens)
-    index = {"dtype": shard_dtype(size).name, "vocab_size": size, "splits": _index(tallies)}
+    splits = {split: tally.entry(size) for split, tally in tallies.items()}
+    index = {"dtype": shard_dtype(size).name, "vocab_size": size, "splits": splits}
     (folder / "index.json").write_text(canonical_json(index, indent=1), encoding="utf-8")
     unused = 1 - float((tallies["train"].usage[len(SPECIAL_TOKENS) :] > 0).mean())
     return TokenizationSummary(
@@ -186,13 +187,6 @@ def _continuation(documents: Path, former: Artifact, replay: float) -> frozenset
         taken += sizes[identity]
     log.info("to go on with: %d new documents, %d known ones", len(new), len(chosen) - len(new))
     return frozenset(chosen)
-
-
-def _index(tallies: Mapping[str, Tally]) -> dict[str, dict[str, int]]:
-    return {
-        split: {"tokens": tally.tokens, "documents": tally.documents, "bytes": tally.bytes}
-        for split, tally in tallies.items()
-    }
 
 
 def _summary(tally: Tally) -> SplitTokens:
