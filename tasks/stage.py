@@ -144,6 +144,7 @@ class Stage:
         self, run: runs.Run, name: str, key: Key, config: StageConfig, inputs: Inputs, mlflow_run_id: str
     ) -> Artifact:
         """Run the core function in a hidden folder, hold the result against its contracts, publish it."""
+        _read_contracts(self.contracts.values(), self.name)
         folder = run.store.begin(self.name, name, fingerprint_of(key))
         try:
             with tracking.streaming(run.tracker, mlflow_run_id):
@@ -234,6 +235,15 @@ def _load(reference: str) -> Callable[..., Any]:
     module, _, function = reference.partition(":")
     loaded: Callable[..., Any] = getattr(import_module(module), function)
     return loaded
+
+
+def _read_contracts(suites: Collection[str], stage: str) -> None:
+    """Find a suite file that is corrupt before the work, which may take days, and not after it."""
+    if suites:
+        from tasks.suites import load
+
+        for suite in suites:
+            load(suite, stage=stage)
 
 
 def _contract_digests(suites: Collection[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tasks import code_version, contracts_diff, runs, stage
+from tasks import code_version, contracts_diff, runs, stage, suites, tables
 from tasks.artifacts import Artifact
 from tasks.contracts_report import ContractResult
 from tasks.errors import ConfigError, DataError, UnveilError
@@ -329,6 +329,36 @@ def test_the_contracts_are_held_and_their_verdicts_kept(
         path.name for path in (tmp_path / "artifacts" / "toy").iterdir() if not path.name.startswith(".")
     ]
     assert published == [artifact.path.name]
+
+
+def gated(home: Path) -> tuple[str, int]:
+    """What a stage says whose table is empty, and how many tables it wrote; nothing may be published."""
+    written: list[int] = []
+
+    def write(folder: Path) -> None:
+        written.append(tables.write(folder / "t.parquet", [], tables.CLEAN_DOCUMENTS))
+
+    toy.hook.append(write)
+    with pytest.raises(UnveilError) as caught:
+        ensure(home, ToyConfig(), contracts={"t.parquet": "clean_documents"})
+    assert [path.suffix for path in (home / "artifacts" / "toy").iterdir()] == [".lock"]
+    return str(caught.value), len(written)
+
+
+def test_a_table_that_fails_its_contract_goes_no_further(tmp_path: Path) -> None:
+    told, written = gated(tmp_path)
+    place = "toy: expectations/clean_documents.json: "
+    assert told.startswith(f"{place}expect_table_row_count_to_be_between failed") and written == 1
+
+
+def test_a_corrupt_suite_stops_the_stage_before_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = suites.path("clean_documents").read_text()
+    monkeypatch.setattr(suites, "FOLDER", tmp_path)
+    (tmp_path / "clean_documents.json").write_text(whole[: len(whole) // 2])
+    told, written = gated(tmp_path)
+    assert told.startswith("toy: expectations/clean_documents.json: is not a readable suite") and written == 0
 
 
 def test_the_module_under_test_is_the_projects_own(root: Path) -> None:
