@@ -23,6 +23,9 @@ from tasks.sources.unpacking_zip import zip_members
 Files = FilesSource | HttpSource | SentimentFiles | AnsweringFiles | PairFiles | ProbeFiles
 Interpret = Callable[[Record, str], Outcome]
 
+# By path: the files that the fingerprint is made of, as they were then. Others would be filed under it.
+_observed: dict[str, dict[str, object]] = {}
+
 
 def find(source: Files, ask: bool = False) -> list[tuple[Stored, str]]:
     """The files a source's path matches, sorted, each with its uri; those of the web in their order.
@@ -50,11 +53,15 @@ def digests(source: Files) -> dict[str, str]:
             zip(source.url, source.sha256, strict=True)
         )  # pinned: nothing need be fetched to know them
     found: dict[str, str] = {}
+    states: dict[str, object] = {}
     for blob, uri in find(source, ask=True):
         try:
+            states[uri] = blobs.state(blob)
             found[uri] = blobs.digest(blob)
         except OSError as error:
             raise _unreadable(uri, error) from error
+    if not isinstance(source, HttpSource):
+        _observed[source.path] = states
     return found
 
 
@@ -62,15 +69,20 @@ def read(source: Files, interpret: Interpret, max_bytes: int) -> Outcomes:
     """Every record of a source's files, as ``interpret`` understands it, or the reason why it cannot be used.
 
     Raises:
-        SourceError: a file is missing, unreadable as a whole, lacks a column, or changed while it was read.
+        SourceError: a file is missing, unreadable as a whole, lacks a column, or changed since its digest was
+            taken or while it was read.
     """
-    for blob, uri in find(source):
+    found = find(source)
+    known = {} if isinstance(source, HttpSource) else _observed.get(source.path, {})
+    if known and (others := known.keys() ^ {uri for _, uri in found}):
+        raise _changed(min(others))
+    for blob, uri in found:
         kind = kind_of(source, blob.name, uri)
         if kind in ARCHIVES:
             outcomes = _members(source, blob, uri, interpret, max_bytes)
         else:
             outcomes = _file(source, blob, uri, interpret, max_bytes)
-        yield from _watched(blob, uri, _accounted(uri, outcomes))
+        yield from _watched(blob, uri, known.get(uri), _accounted(uri, outcomes))
 
 
 def _wanted(source: HttpSource) -> Iterator[Wanted]:
@@ -195,18 +207,22 @@ def _accounted(uri: str, outcomes: Outcomes) -> Outcomes:
         yield Bad(uri, uri, "empty", "the file has no records")
 
 
-def _watched(blob: Stored, uri: str, outcomes: Outcomes) -> Outcomes:
-    """Fail if the file changed between its first byte and its last: a mixture is no version of it."""
+def _watched(blob: Stored, uri: str, observed: object, outcomes: Outcomes) -> Outcomes:
+    """Fail if the file changed between its digest and its last byte: a mixture is no version of it."""
     try:
         before = blobs.state(blob)
+        if observed not in (None, before):
+            raise _changed(uri)
         yield from outcomes
         after = blobs.state(blob)
     except OSError as error:
         raise _unreadable(uri, error) from error
     if after != before:
-        raise SourceError(
-            "changed while it was being read", where=uri, remedy="run again when it is complete"
-        )
+        raise _changed(uri)
+
+
+def _changed(uri: str) -> SourceError:
+    return SourceError("changed while it was being read", where=uri, remedy="run again when it is complete")
 
 
 def _unreadable(uri: str, error: OSError) -> SourceError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from flows import cli
 from tasks import stages
+from tests.tasks.evaluation import tiny_inputs
 
 
 @pytest.fixture
@@ -100,6 +102,18 @@ def test_a_prompt_with_control_characters_cannot_steer_the_terminal(smoke: Any) 
     done = smoke("generate", "\x1b[31mred\x07 <|endoftext|>", "--max-new-tokens", "3")
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout and "\x07" not in done.stdout
+
+
+def test_the_tokens_shown_are_those_that_the_model_reads(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tiny_inputs.inputs(workspace)["pretraining"].path
+    options = ("--model", str(folder), "--show-steps", "--max-new-tokens", "1")
+    assert cli.main(["generate", "<|endoftext|>", *options]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    (shown,) = re.findall(r"input +(\d+) tokens", first)
+    (read,) = re.findall(r"analysis of (\d+) tokens", second)
+    assert int(shown) + 1 == int(read) > 4, "the separator in front, and what was typed, letter by letter"
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ alone."""
 from __future__ import annotations
 
 import random
+import re
 import shutil
 from pathlib import Path
 
@@ -106,6 +107,14 @@ def test_a_truncated_shard_is_refused(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-2])
     with pytest.raises(ShardError, match=r"train\.bin: 98 bytes where the index promises 100"):
         TokenShard(tmp_path, "train")
+
+
+@pytest.mark.parametrize("name", ["train.bin", "index.json", "train.documents.parquet"])
+def test_a_missing_file_is_named(name: str, tmp_path: Path) -> None:
+    counting_shard(tmp_path, 50)
+    (tmp_path / name).unlink()
+    with pytest.raises(ShardError, match=re.escape(str(tmp_path / name))):
+        _ = TokenShard(tmp_path, "train").documents
 
 
 def test_an_id_beyond_the_vocabulary_is_named(tmp_path: Path) -> None:
