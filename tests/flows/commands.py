@@ -33,7 +33,7 @@ class Commands:
         assert self.process.stdin and self.process.stdout
         self.process.stdin.write(json.dumps(arguments) + "\n")
         self.process.stdin.flush()
-        assert select.select([self.process.stdout], [], [], 300)[0], "the command hangs"
+        assert select.select([self.process.stdout], [], [], 600)[0], "the command hangs"
         status = int(self.process.stdout.readline())
         said = [(self.folder / name).read_text(encoding="utf-8") for name in ("stdout", "stderr")]
         return subprocess.CompletedProcess(arguments, status, *said)
