@@ -19,22 +19,25 @@ _FEWEST, _MOST = 7, 17  # characters
 _GROUPED = re.compile(
     r"[5-9]\d\d([ -])\d{3}\1\d{3}"  # Spain, Poland, Czechia, Portugal: mobiles; what is counted begins lower
     r"|[489]\d\d \d\d \d{3}"  # Norway: mobiles, free calls
-    r"|[5-9]\d\d \d\d \d\d \d\d"  # Spain, Georgia
-    r"|[2-9]\d \d{3} \d\d \d\d"  # Poland, Uzbekistan, Senegal
+    r"|[5-9]\d\d \d\d \d\d \d\d|[2-9]\d\d \d\d \d\d"  # Spain, Georgia; Liechtenstein, Cape Verde
+    r"|[1-9]\d \d{3} \d\d \d\d"  # Poland, Uzbekistan, Senegal
+    r"|[2-9]\d \d\d \d\d \d\d"  # Denmark, Norway, much of western Africa
     r"|[2-9]\d\d \d{3}[ -]\d\d[ -]\d\d"  # Russia, Turkey
     r"|9 \d{4} \d{4}|[1-9]{2} 9?\d{4}[ -]\d{4}"  # Chile, Brazil, Mexico, Greece
     r"|[2-9]\d \d{3} \d{4}"  # Portugal, Paraguay, Tajikistan
     r"|1[38]00 \d{3} \d{3}"  # Australia, Ireland: free and shared calls
     r"|1[3-9]\d([ -])\d{4}\2\d{4}"  # China: mobiles
     r"|[6-9]\d{4} \d{5}"  # India: mobiles
-    r"|(?:2[2-6]|9\d) \d{6}"  # Cyprus, Oman
+    r"|(?:2[2-6]|9\d) \d{6}|3[0-5]\d \d{7}|9[678]\d-\d{7}"  # Cyprus, Oman; Colombia; Nepal
+    r"|[2-9](?!11)\d\d-\d{4}"  # North America within an area
 )
 _BARE = re.compile(
     r"1?[2-9](?!11)[0-8]\d[2-9](?!11)\d{6}"  # North America: area code, exchange, line
     r"|00[1-9]\d{9,12}"  # international, dialled
 )
-# Two groups are also a house number and another: only where nothing follows in the sentence.
-_LOCAL = re.compile(r"[2-9](?!11)\d\d[ -]\d{4}|[2-9]\d{3} \d{4}")
+# Two groups are also a house number and another: only where no street follows.
+_LOCAL = re.compile(r"[2-9](?!11)\d\d \d{4}|[2-9]\d{3}[ -]\d{4}")
+_PAIRS = len("22 11 33 44")  # in rising order they were drawn or sorted
 _YEAR = re.compile(r"\b(?:1[5-9]|20)\d\d\b")
 _STAMP = re.compile(r"20\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])")  # a day and its hour
 _WORD_SIZES = (1 << 31, 1 << 32, 1 << 33)  # the numbers around them are the limits of machines
@@ -47,6 +50,11 @@ _CLOSED = r"[\"'’”)]?[.,;:!?]*[\"'’”)]?"
 _LINE_ENDS = r"[ \t\r]*(?:\n|\Z)"
 _BEHIND = re.compile(rf"{_CLOSED}(?:{_LINE_ENDS}| (?:[-–—] )?[\"'(“‘]?{_LETTER})")
 _SENTENCE_ENDS = re.compile(rf"[\"'’”)]?(?:[.;!?]+[\"'’”)]?(?:\s|\Z)|{_LINE_ENDS})")
+# Words that go on with a sentence and begin no name.
+_GOES_ON = re.compile(
+    r",? (?:and|or|but|if|is|was|to|for|when|because|today|tomorrow|tonight|now|please|after|before|at|on|as|so|then|that|which"
+    r"|who|can|could|will|would|has|have|thanks)\b"
+)
 _LINE_END = re.compile(rf"{_CLOSED}{_LINE_ENDS}")
 _REACH, _LINE_REACH = 48, 96  # characters to look back over, and of a line beside
 _LETTERS = 12  # that may stand between a noun and the number it counts or names
@@ -84,7 +92,10 @@ def unannounced(text: str) -> Iterator[tuple[int, int]]:
 def _is_form(number: str) -> bool:
     if _BARE.fullmatch(number):
         return not _is_of_machines(number)
-    return bool(_GROUPED.fullmatch(number) or _LOCAL.fullmatch(number)) and not _YEAR.search(number)
+    if not (_GROUPED.fullmatch(number) or _LOCAL.fullmatch(number)) or _YEAR.search(number):
+        return False
+    groups = number.split(" ")
+    return not (len(groups) == 4 and groups == sorted(groups) and len(number) == _PAIRS)
 
 
 def _is_of_machines(digits: str) -> bool:
@@ -116,7 +127,7 @@ def _is_number_line(line: str) -> bool:
 
 
 def _may_be_local(text: str, start: int, end: int) -> bool:
-    if not _SENTENCE_ENDS.match(text, end):
+    if not (_SENTENCE_ENDS.match(text, end) or _GOES_ON.match(text, end)):
         return False
     return not _JAPAN.search(text[max(0, start - _REACH) : end + _REACH])
 
