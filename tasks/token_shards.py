@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,8 +20,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from models.shards import Seal
+from models.shards import INDEX, Seal
 from tasks import tables
+from tasks.canonical import canonical_json
 from tasks.errors import DataError
 from tasks.vocabulary import SEPARATOR, SPECIAL_TOKENS
 
@@ -76,11 +77,21 @@ class Tally:
         self.longest = max(self.longest, 1 + len(ids))
 
     def entry(self, vocab_size: int) -> dict[str, int | str]:
-        """What the index says of the split, to be asked once, when all of it is written."""
+        """What the index says of the split, to be asked once: the seal is closed."""
         counts = {"tokens": self.tokens, "documents": self.documents, "bytes": self.bytes}
         dtype = shard_dtype(vocab_size).name
         seal = self.seal.close(dtype, vocab_size, self.tokens, self.documents, self.bytes)
         return counts | {"seal": seal}
+
+
+def write_index(folder: Path, vocab_size: int, tallies: Mapping[str, Tally]) -> None:
+    """Write ``index.json`` once all splits are written: what `models.shards` knows them by."""
+    index = {
+        "dtype": shard_dtype(vocab_size).name,
+        "vocab_size": vocab_size,
+        "splits": {split: tally.entry(vocab_size) for split, tally in tallies.items()},
+    }
+    (folder / INDEX).write_text(canonical_json(index, indent=1), encoding="utf-8")
 
 
 def shard_dtype(vocab_size: int) -> np.dtype[Any]:

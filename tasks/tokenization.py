@@ -19,10 +19,10 @@ from pathlib import Path
 from pydantic import Field
 
 from tasks import tables
-from tasks.artifacts import Artifact, canonical_json
+from tasks.artifacts import Artifact
 from tasks.config import StageConfig, Summary
 from tasks.errors import DataError
-from tasks.token_shards import Tally, shard_dtype, write_shard
+from tasks.token_shards import Tally, write_index, write_shard
 from tasks.vocabulary import SMALLEST_VOCABULARY, SPECIAL_TOKENS, load_tokenizer, train_tokenizer
 
 log = logging.getLogger(__name__)
@@ -131,9 +131,7 @@ def tokenize(inputs: Mapping[str, Artifact], config: TokenizationConfig, folder:
         rows = _rows(documents, split, chosen)
         tallies[split] = write_shard(folder, split, rows, tokenizer, config.verify_every)
         log.info("%s: %d documents, %d tokens", split, tallies[split].documents, tallies[split].tokens)
-    splits = {split: tally.entry(size) for split, tally in tallies.items()}
-    index = {"dtype": shard_dtype(size).name, "vocab_size": size, "splits": splits}
-    (folder / "index.json").write_text(canonical_json(index, indent=1), encoding="utf-8")
+    write_index(folder, size, tallies)
     unused = 1 - float((tallies["train"].usage[len(SPECIAL_TOKENS) :] > 0).mean())
     return TokenizationSummary(
         vocab_size=size,

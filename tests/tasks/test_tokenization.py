@@ -25,7 +25,7 @@ from models.shards import TokenShard
 from tasks import tables, token_shards
 from tasks.artifacts import Artifact, Store
 from tasks.errors import ArtifactError, DataError
-from tasks.token_shards import document_rows, shard_dtype, write_shard
+from tasks.token_shards import document_rows, shard_dtype, write_index, write_shard
 from tasks.tokenization import SPLITS, ContinuedTokenizationConfig, TokenizationConfig, tokenize
 from tasks.vocabulary import SPECIAL_TOKENS, load_tokenizer, train_tokenizer
 from tests.tasks.evaluation import tiny_inputs
@@ -271,9 +271,9 @@ def test_no_id_overflows_its_type(size: int, dtype: str, width: int, tmp_path: P
     ids = [4, size - 1, 5]
     rows = [{"id": "d0", "text": "ab"}]
     tally = write_shard(tmp_path, "train", rows, Lossy(ids, "ab", size), 1)  # type: ignore[arg-type]
-    index = {"dtype": shard_dtype(size).name, "vocab_size": size, "splits": {"train": tally.entry(size)}}
-    (tmp_path / "index.json").write_text(json.dumps(index))
-    assert index["dtype"] == dtype and (tmp_path / "train.bin").stat().st_size == width * 4
+    write_index(tmp_path, size, {"train": tally})
+    assert json.loads((tmp_path / "index.json").read_text())["dtype"] == dtype
+    assert (tmp_path / "train.bin").stat().st_size == width * 4
     assert TokenShard(tmp_path, "train").tokens.tolist() == [0, *ids]
 
 
