@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from tasks import tables
+from tasks import durable, failpoints, tables
 from tasks.errors import DataError
 from tasks.vocabulary import SEPARATOR, SPECIAL_TOKENS
 
@@ -96,7 +96,7 @@ def write_shard(
     size = tokenizer.get_vocab_size()
     tally = Tally(np.zeros(size, dtype=np.int64))
     verified = _verified(_encoded(rows, tokenizer), tokenizer, verify_every)
-    with (folder / f"{split}.bin").open("wb") as shard:
+    with durable.create(folder / f"{split}.bin") as shard:
         records = _append(verified, shard, shard_dtype(size), tally)
         tables.write(folder / f"{split}.documents.parquet", records, SHARD_DOCUMENTS)
     return tally
@@ -108,6 +108,7 @@ def _append(
     for row, ids in encoded:
         start, size = tally.tokens, len(row["text"].encode())
         shard.write(np.concatenate([[SEPARATOR], ids]).astype(dtype).tobytes())
+        failpoints.hit("mid-write")
         tally.add(ids, size)
         yield {"id": row["id"], "start": start, "end": tally.tokens, "bytes": size}
 

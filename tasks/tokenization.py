@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tasks import tables
+from tasks import durable, tables
 from tasks.artifacts import Artifact, canonical_json
 from tasks.config import StageConfig, Summary
 from tasks.errors import DataError
@@ -132,7 +132,7 @@ def tokenize(inputs: Mapping[str, Artifact], config: TokenizationConfig, folder:
         tallies[split] = write_shard(folder, split, rows, tokenizer, config.verify_every)
         log.info("%s: %d documents, %d tokens", split, tallies[split].documents, tallies[split].tokens)
     index = {"dtype": shard_dtype(size).name, "vocab_size": size, "splits": _index(tallies)}
-    (folder / "index.json").write_text(canonical_json(index, indent=1), encoding="utf-8")
+    durable.write(folder / "index.json", canonical_json(index, indent=1))
     unused = 1 - float((tallies["train"].usage[len(SPECIAL_TOKENS) :] > 0).mean())
     return TokenizationSummary(
         vocab_size=size,
