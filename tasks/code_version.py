@@ -37,6 +37,7 @@ INFRASTRUCTURE = frozenset(
         "shortage",
         "stage",
         "stages",
+        "temporary_server",
         "tracking",
     )
 ) | {"tasks"}
