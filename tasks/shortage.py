@@ -26,7 +26,11 @@ _WORDS = {
     "readonly database": errno.EROFS,
     "disk i/o error": errno.EIO,
 }
-_NO_MEMORY = re.compile(r"can(?:no|')t allocate memory|out of memory|std::bad_alloc", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"can(?:no|')t allocate memory|out of memory|std::bad_alloc|can't start new thread", re.IGNORECASE
+)
+# What `models.checkpoint` says before it writes: all that is to be known but the stage.
+_TOLD = re.compile(r"needs [\d,]+ bytes and [\d,]+ are free")
 _LESS_MEMORY = (
     "try smaller batches, a shorter context or a smaller model, end other programs, or take a machine with more"
 )
@@ -46,13 +50,14 @@ def explained(
     """
     if isinstance(error, UnveilError):
         return None
+    if _TOLD.search(str(error)):
+        return UnveilError(str(error), stage=stage)
     for cause in _causes(error):
         if _is_memory(cause):
             return memory_error(stage, str(cause))
         code = _code(cause)
         if code in _EXPLAINED:
-            where = getattr(cause, "filename", None) or folder
-            return _storage(code, stage, where, folder, _room(folder, written, former))
+            return _storage(code, stage, _where(cause, folder), _room(folder, written, former))
     return None
 
 
@@ -60,7 +65,7 @@ def storage_error(error: OSError, stage: str, folder: Path) -> UnveilError | Non
     """As `explained`, for an error at a single small file."""
     if error.errno not in _EXPLAINED:
         return None
-    return _storage(error.errno, stage, error.filename or folder, folder, _room(folder, 0, 0))
+    return _storage(error.errno, stage, _where(error, folder), _room(folder, 0, 0))
 
 
 def memory_error(stage: str, detail: str = "") -> UnveilError:
@@ -75,14 +80,22 @@ def killed_worker(stage: str, remedy: str) -> UnveilError:
     return UnveilError(problem, stage=stage, remedy=f"try {remedy}, end other programs, or take a machine with more")
 
 
-def _storage(code: int, stage: str, where: object, folder: Path, room: str) -> UnveilError:
-    if code in _NO_ROOM:
+def _storage(code: int, stage: str, where: Path, room: str) -> UnveilError:
+    if code == errno.EFBIG:
+        remedy = f"{room}; raise the limit on a file's size (`ulimit -f`) and run again"
+    elif code in _NO_ROOM:
         remedy = f"{room}; free some space and run again"
     elif code in _NOT_ALLOWED:
         remedy = "give write permission or choose another workspace with UNVEIL_HOME"
     else:
         remedy = "check the disk, then run again"
     return UnveilError(f"cannot be written ({os.strerror(code)})", stage=stage, where=where, remedy=remedy)
+
+
+def _where(error: BaseException, folder: Path) -> Path:
+    """The file at fault; one that was opened through a descriptor of its folder has a name only."""
+    name = getattr(error, "filename", None)
+    return folder / os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else folder
 
 
 def _room(folder: Path, written: int, former: int) -> str:

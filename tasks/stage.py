@@ -121,7 +121,7 @@ class Stage:
                 logger.info("%s: computing, because %s", self.name, one_line(why))
                 return self._compute(run, name, key, config, inputs, mlflow_run_id), why, False
         except OSError as error:
-            explained = shortage.storage_error(error, self.name, run.store.root)
+            explained = shortage.storage_error(error, self.name, run.store.root / self.name)
             if explained is None:
                 raise
             raise explained from error

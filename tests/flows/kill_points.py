@@ -52,13 +52,8 @@ def law_holds(found: dict[str, Any]) -> bool:
 
 
 def main() -> None:
-    home, names = Path(sys.argv[1]) / "home", sys.argv[2:] or list(stages.NAMES)
-    tiny.inputs(home.parent)
-    tiny.warm()
-    if not home.exists():
-        code = tiny.child(lambda: tiny.lifecycle(home), home.parent / "log")
-        assert code == 0, (home.parent / "log").read_text()
-    works = tiny.works(home)
+    names = sys.argv[2:] or list(stages.NAMES)
+    home, works = tiny.finished(Path(sys.argv[1]))
     found = [attempt(home, works[name], point) for name in names for point in POINTS]
     good = sum(map(law_holds, found))
     sys.stderr.write(f"{good} of {len(found)} kill points\n")

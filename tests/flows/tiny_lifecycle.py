@@ -24,6 +24,7 @@ from tasks.artifacts import MANIFEST, Artifact, verify
 from tasks.config import StageConfig
 from tasks.errors import ArtifactError, UnveilError, describe
 from tasks.stage import Stage
+from tests.tasks.toy import untracked_run
 
 SETTINGS: dict[str, Any] = {
     "ingestion": {
@@ -69,7 +70,9 @@ def inputs(folder: Path) -> None:
     """The corpus that the lifecycle reads beside its own samples; its folder becomes the current one."""
     (folder / "corpus").mkdir(parents=True, exist_ok=True)
     for n in range(8):
-        (folder / "corpus" / f"{n}.txt").write_text(story(n))
+        path = folder / "corpus" / f"{n}.txt"
+        if not path.exists():
+            path.write_text(story(n))
     os.chdir(folder)
 
 
@@ -159,9 +162,22 @@ def works(home: Path) -> dict[str, Work]:
             compose(config)
     finally:
         Stage._inspect = original  # type: ignore[method-assign]
-    stale = [item.stage for item in run.inspections if not item.fresh]
-    assert not stale, stale
-    return found
+    return found if all(item.fresh for item in run.inspections) else {}
+
+
+def finished(folder: Path) -> tuple[Path, dict[str, Work]]:
+    """A finished workspace in a folder, made if it is not there or not of this code, and what its stages take."""
+    home = folder / "home"
+    inputs(folder)
+    warm()
+    found = works(home) if home.exists() else {}
+    if not found:
+        shutil.rmtree(home, ignore_errors=True)
+        code = child(lambda: lifecycle(home), folder / "log")
+        assert code == 0, (folder / "log").read_text()
+        found = works(home)
+    assert found, "what was built just now is not fresh"
+    return home, found
 
 
 def perform(work: Work) -> Artifact:
@@ -169,6 +185,11 @@ def perform(work: Work) -> Artifact:
     stage, config, taken = work
     with runs.running("lifecycle", {}, preset="smoke") as run:
         return stage.ensure(run, config, taken)[0]
+
+
+def opened() -> runs.Run:
+    """A run that keeps neither ledger nor MLflow run: for attempts whose process may write nothing any more."""
+    return untracked_run(Path(os.environ["UNVEIL_HOME"]), "smoke")
 
 
 def folder_of(home: Path, stage: str) -> Path:
