@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,14 @@ from models.checkpoint import latest_valid
 from tasks import stages
 from tasks.artifacts import CHECKPOINTS, MANIFEST, verify
 
-_LOADED = ("mlflow.tracking", "great_expectations", "gensim.models", "matplotlib.pyplot", "models.trainer", "models.export")
+_LOADED = (
+    "mlflow.tracking",
+    "great_expectations",
+    "gensim.models",
+    "matplotlib.pyplot",
+    "models.trainer",
+    "models.export",
+)
 _PATIENCE = 40  # kills of one lifecycle after which it may finish
 _LOOK_SECONDS = 0.01
 _SHARE = 0.5  # a kill comes at a random moment of the first so much of an undisturbed lifecycle's time
@@ -50,10 +58,14 @@ class Tally:
 
 def main() -> None:
     """Print the kills, the completed lifecycles, how many had another content, and what the watcher saw."""
-    parser = argparse.ArgumentParser(description="Kill the smoke lifecycle at random moments until it completes.")
+    parser = argparse.ArgumentParser(
+        description="Kill the smoke lifecycle at random moments until it completes."
+    )
     parser.add_argument("--kills", type=int, default=100, help="how many in all; default 100")
     parser.add_argument("--seed", type=int, default=0, help="of the moments; default 0")
-    parser.add_argument("--settings", type=json.loads, default={}, help="what to change in the preset, as JSON")
+    parser.add_argument(
+        "--settings", type=json.loads, default={}, help="what to change in the preset, as JSON"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="unveil-kills-") as folder:
         tally, seen = measure(Path(folder), options.kills, random.Random(options.seed), options.settings)
@@ -179,7 +191,7 @@ def _watch(folder: Path) -> int:
             elif final in known and str(final) not in without and _surely_without(final):
                 without.add(str(final))
         time.sleep(_LOOK_SECONDS)
-    gaps = sorted(later - one for one, later in zip(times, times[1:], strict=False)) or [0.0]
+    gaps = sorted(later - one for one, later in pairwise(times)) or [0.0]
     seen = {"looks": len(times), "milliseconds": 1000 * gaps[len(gaps) // 2], "trainings": len(known)}
     (folder / "seen.json").write_text(json.dumps(seen | {"without": sorted(without)}), encoding="utf-8")
     return 0
@@ -187,16 +199,21 @@ def _watch(folder: Path) -> int:
 
 def _trainings(folder: Path) -> set[Path]:
     """The final places of all artefacts that have, or had, checkpoints: told by the locks, which are never removed."""
-    found = (*folder.glob("home-*/artifacts/pretraining/.*.lock"), *folder.glob("home-*/artifacts/finetuning-*/.*.lock"))
+    kinds = ("pretraining", "finetuning-*")
+    found = [path for kind in kinds for path in folder.glob(f"home-*/artifacts/{kind}/.*.lock")]
     return {path.with_name(path.name[1:].removesuffix(".lock")) for path in found}
 
 
 def _places(final: Path) -> tuple[Path, Path]:
-    return final.with_name(f".{final.name}.partial") / CHECKPOINTS, final.with_name(f".{final.name}.{CHECKPOINTS}")
+    return final.with_name(f".{final.name}.partial") / CHECKPOINTS, final.with_name(
+        f".{final.name}.{CHECKPOINTS}"
+    )
 
 
 def _valid(final: Path) -> bool:
-    return any(place.is_dir() and latest_valid(place) for place in _places(final)) or (final / MANIFEST).exists()
+    return (
+        any(place.is_dir() and latest_valid(place) for place in _places(final)) or (final / MANIFEST).exists()
+    )
 
 
 def _surely_without(final: Path) -> bool:

@@ -85,7 +85,9 @@ def arm(specification: str | None) -> None:
     _armed = None
     if specification:
         _armed = _read(specification)
-        logger.warning("failpoint %s is armed: this process will fail on purpose; unset %s", specification, VARIABLE)
+        logger.warning(
+            "failpoint %s is armed: this process will fail on purpose; unset %s", specification, VARIABLE
+        )
 
 
 def reached() -> int:
@@ -129,4 +131,6 @@ def _signalling(specification: str, name: str) -> Callable[[Path | None], None]:
 
 
 def _refused(specification: str, problem: str) -> ConfigError:
-    return ConfigError(f"{specification!r} {problem}", where=VARIABLE, remedy="unset it: it is for tests only")
+    return ConfigError(
+        f"{specification!r} {problem}", where=VARIABLE, remedy="unset it: it is for tests only"
+    )

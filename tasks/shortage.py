@@ -31,9 +31,7 @@ _NO_MEMORY = re.compile(
 )
 # What `models.checkpoint` says before it writes: all that is to be known but the stage.
 _TOLD = re.compile(r"needs [\d,]+ bytes and [\d,]+ are free")
-_LESS_MEMORY = (
-    "try smaller batches, a shorter context or a smaller model, end other programs, or take a machine with more"
-)
+_LESS_MEMORY = "try smaller batches, a shorter context or a smaller model, end other programs, or take a machine with more"
 
 
 def explained(
@@ -77,7 +75,9 @@ def memory_error(stage: str, detail: str = "") -> UnveilError:
 def killed_worker(stage: str, remedy: str) -> UnveilError:
     """A child process was ended by SIGKILL, which only the kernel or a person sends."""
     problem = "worker killed (signal 9), likely out of memory"
-    return UnveilError(problem, stage=stage, remedy=f"try {remedy}, end other programs, or take a machine with more")
+    return UnveilError(
+        problem, stage=stage, remedy=f"try {remedy}, end other programs, or take a machine with more"
+    )
 
 
 def _storage(code: int, stage: str, where: Path, room: str) -> UnveilError:

@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tasks import failpoints
+from tasks import failpoints, stages
 from tests.flows import tiny_lifecycle as tiny
+from tests.tasks import toy
 
 ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EROFS")
 NOBODY = 65534
@@ -55,8 +59,9 @@ def kth_writes(home: Path, work: tiny.Work) -> list[dict[str, Any]]:
             armed = f"{name}:*@{k}{'+' if number % 2 else ''}=errno:{error}"
 
             def disturbed(armed: str = armed) -> None:
-                os.environ[failpoints.VARIABLE] = armed
-                tiny.perform(work)
+                run = tiny.opened()
+                failpoints.arm(armed)
+                work[0].ensure(run, work[1], work[2])
 
             found.append(attempt(home, work, disturbed, expected) | {"error": error, "k": k})
             if found[-1]["code"] == 0:
@@ -155,7 +160,63 @@ def memory(home: Path, work: tiny.Work) -> list[dict[str, Any]]:
     return found
 
 
-SWEEPS = {"writes": kth_writes, "limited": limited, "full": full, "unwritable": unwritable, "memory": memory}
+def scratch(home: Path, work: tiny.Work) -> list[dict[str, Any]]:
+    """The lifecycle up to a stage with $TMPDIR on another device, on a full one, and missing; in new workspaces."""
+    folder, until = home.parent, work[0].name
+    full, found = folder / "full", []
+    full.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(full)], check=True)
+    (full / "filler").write_bytes(bytes(4096))
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        places = {"full": str(full), "missing": str(folder / "nowhere"), "elsewhere": elsewhere}
+        for name, place in places.items():
+            other, strays = folder / f"scratch-{name}", folder / "strays"
+            strays.write_text("")
+
+            def run(place: str = place, other: Path = other, strays: Path = strays) -> None:
+                os.environ["TMPDIR"], tempfile.tempdir = place, None
+                sys.addaudithook(partial(_note_strays, folder, strays))
+                tiny.lifecycle(other, until=until)
+
+            code = tiny.child(run, folder / "log")
+            same = {p.name for p in (other / "artifacts").iterdir()} == {
+                stage
+                for stage in stages_until(until)
+                if tiny.content(other, stage) == tiny.content(home, stage)
+            }
+            left = sorted(path.name for path in Path(place).glob("*"))
+            found.append(
+                {"tmpdir": name, "code": code, "same": same, "left": left, "strays": strays.read_text()}
+            )
+            shutil.rmtree(other)
+    subprocess.run(["umount", str(full)], check=True)
+    return found
+
+
+def stages_until(last: str) -> tuple[str, ...]:
+    """Names of the stages up to one."""
+    return stages.NAMES[: stages.NAMES.index(last) + 1]
+
+
+def _note_strays(folder: Path, strays: Path, event: str, args: tuple[Any, ...]) -> None:
+    """Note what is opened for writing, or made, outside a folder."""
+    writing = (
+        event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    )
+    if writing or event in ("os.mkdir", "tempfile.mkstemp", "tempfile.mkdtemp"):
+        path = os.fsdecode(args[0]) if isinstance(args[0], str | bytes | os.PathLike) else ""
+        if os.path.isabs(path) and not path.startswith((str(folder), "/dev/null", "/proc/")):
+            toy.note(strays, f"{event} {path}")
+
+
+SWEEPS = {
+    "writes": kth_writes,
+    "limited": limited,
+    "full": full,
+    "unwritable": unwritable,
+    "memory": memory,
+    "scratch": scratch,
+}
 
 
 def main() -> None:

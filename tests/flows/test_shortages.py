@@ -1,4 +1,4 @@
-"""Matrix rows 30, 31, 33 and 34: real stages short of a disk that works, of room, of permission and of memory."""
+"""Matrix rows 30 to 34: real stages short of a disk that works, of room, of permission and of memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ pytestmark = pytest.mark.slow
 ROOM = re.compile(r"(?:needs (?:(?:about|more than) )?[\d,]+ bytes and )?[\d,]+ (?:bytes )?are free")
 
 
-def sweep(root: Path, folder: Path, *asked: str, prefix: tuple[str, ...] = ()) -> dict[str, list[dict[str, Any]]]:
+def sweep(
+    root: Path, folder: Path, *asked: str, prefix: tuple[str, ...] = ()
+) -> dict[str, list[dict[str, Any]]]:
     command = [*prefix, sys.executable, "-m", "tests.flows.shortages", str(folder), *asked]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=580, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -34,8 +36,12 @@ def law_holds(entry: dict[str, Any]) -> bool:
     """
     told = entry["code"] == ENDED and entry["said"].startswith(f"{entry['stage']}: ")
     resumable = entry["stage"] == "pretraining"
-    return told and entry["left"] == "none" and entry["kept"] and entry.get("again", True) and (
-        resumable or not entry["hidden"]
+    return (
+        told
+        and entry["left"] == "none"
+        and entry["kept"]
+        and entry.get("again", True)
+        and (resumable or not entry["hidden"])
     )
 
 
@@ -82,6 +88,16 @@ def test_a_disk_that_is_really_full(root: Path, tiny_folder: Path) -> None:
         assert law_holds(entry), entry
         assert ROOM.search(entry["said"]), entry
     assert sum("needs" in entry["said"] for entry in found) >= 8
+
+
+@pytest.mark.skipif(not may_mount(), reason="needs a mount namespace (Linux, root)")
+def test_where_temporary_files_would_go_does_not_matter(root: Path, tiny_folder: Path) -> None:
+    """Matrix row 32: $TMPDIR full, missing, on another device."""
+    found = sweep(root, tiny_folder, "scratch:finetuning-sentiment", prefix=("unshare", "-m"))["scratch"]
+    assert [entry["tmpdir"] for entry in found] == ["full", "missing", "elsewhere"]
+    for entry in found:
+        assert entry["code"] == 0 and entry["same"] and entry["strays"] == "", entry
+        assert entry["left"] == (["filler"] if entry["tmpdir"] == "full" else []), entry
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")

@@ -52,9 +52,16 @@ SETTINGS: dict[str, Any] = {
         }
     },
     "finetuning": {
-        task: {"training": {"steps": 2, "batch_size": 4}} for task in ("sentiment", "question_answering", "translation")
+        task: {"training": {"steps": 2, "batch_size": 4}}
+        for task in ("sentiment", "question_answering", "translation")
     },
-    "evaluation": {"threads": 1, "test_tokens": 1024, "ngram_orders": [2], "bootstrap_samples": 100, "max_new_tokens": 4},
+    "evaluation": {
+        "threads": 1,
+        "test_tokens": 1024,
+        "ngram_orders": [2],
+        "bootstrap_samples": 100,
+        "max_new_tokens": 4,
+    },
 }
 WORDS = ("rain", "boats", "letters", "winter", "copper", "gardens", "market", "clocks", "bread", "stones")
 ENDED, ESCAPED = 5, 6  # how a fork says that it ended with an error for people, or with another one
@@ -62,7 +69,9 @@ ENDED, ESCAPED = 5, 6  # how a fork says that it ended with an error for people,
 
 def story(n: int) -> str:
     """A text of our own, another one for every number."""
-    told = (f"The {WORDS[(n * 7 + k * k) % 10]} of house {n * 31 + k} were counted in year {k}." for k in range(9))
+    told = (
+        f"The {WORDS[(n * 7 + k * k) % 10]} of house {n * 31 + k} were counted in year {k}." for k in range(9)
+    )
     return " ".join(told)
 
 
@@ -238,5 +247,3 @@ def statuses(home: Path) -> set[str]:
     with closing(sqlite3.connect(f"file:{home / 'mlflow.db'}?mode=ro", uri=True)) as connection:
         tracked = {row[0] for row in connection.execute("select distinct status from runs")}
     return tracked | {runs.read_ledger(path)["status"].upper() for path in home.glob(f"runs/*/{runs.LEDGER}")}
-
-

@@ -63,7 +63,9 @@ def test_a_run_refuses_it_before_anything_is_written_and_warns_of_what_is_armed(
 
 def test_importing_arms_nothing(tmp_path: Path, root: Path) -> None:
     """Only a run reads the variable: a library that writes by way of ours is not struck."""
-    program = "import sys; from pathlib import Path; from tasks.durable import write; write(Path(sys.argv[1]), 'x')"
+    program = (
+        "import sys; from pathlib import Path; from tasks.durable import write; write(Path(sys.argv[1]), 'x')"
+    )
     command = [sys.executable, "-c", program, str(tmp_path / "file")]
     environment = {"PYTHONPATH": str(root), failpoints.VARIABLE: "*:*=kill", "HOME": str(tmp_path)}
     subprocess.run(command, env=environment, cwd=tmp_path, check=True)
@@ -100,7 +102,9 @@ def test_it_strikes_the_stage_that_it_names_alone(tmp_path: Path) -> None:
     run = toy.untracked_run(tmp_path)
     failpoints.arm("cleaning:before-manifest=errno:ENOSPC")
     toy.stage(name="ingestion").ensure(run, toy.ToyConfig(), {})
-    with pytest.raises(UnveilError, match=r"^cleaning: .*No space left.* needs more than [\d,]+ bytes and [\d,]+ are free"):
+    with pytest.raises(
+        UnveilError, match=r"^cleaning: .*No space left.* needs more than [\d,]+ bytes and [\d,]+ are free"
+    ):
         toy.stage(name="cleaning").ensure(run, toy.ToyConfig(), {})
     assert [path.name for path in (tmp_path / "artifacts" / "cleaning").iterdir() if path.is_dir()] == []
 

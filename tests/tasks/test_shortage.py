@@ -47,7 +47,9 @@ def test_an_error_of_the_network_is_not_taken_for_one_of_the_disk(tmp_path: Path
         (1_500, 20_000, r"; it needs about 20,000 bytes and [\d,]+ are free; free some space"),
     ],
 )
-def test_what_is_needed_is_told_as_far_as_it_is_known(written: int, former: int, told: str, tmp_path: Path) -> None:
+def test_what_is_needed_is_told_as_far_as_it_is_known(
+    written: int, former: int, told: str, tmp_path: Path
+) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
     error = explained(full, "tokenization", tmp_path, written, former)
     assert error is not None
@@ -63,12 +65,18 @@ def hidden(cause: Exception) -> RuntimeError:
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "No space left"),
+        (
+            RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+            "No space left",
+        ),
         (Exception("Disk quota exceeded (os error 122)"), "quota"),
         (sqlite3.OperationalError("database or disk is full"), "No space left"),
         (sqlite3.OperationalError("attempt to write a readonly database"), "Read-only"),
         (hidden(OSError(errno.EIO, "Input/output error")), "check the disk"),
-        (CheckpointError("c: a checkpoint needs 11 bytes and 7 are free; make room"), "stage: c: a checkpoint needs 11"),
+        (
+            CheckpointError("c: a checkpoint needs 11 bytes and 7 are free; make room"),
+            "stage: c: a checkpoint needs 11",
+        ),
         (MemoryError(), "stage: ran out of memory; try smaller batches"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "ran out of memory"),
         (RuntimeError("can't start new thread"), "ran out of memory"),
