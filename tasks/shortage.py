@@ -31,7 +31,7 @@ _NO_MEMORY = re.compile(
 )
 # What `models.checkpoint` says before it writes: all that is to be known but the stage.
 _TOLD = re.compile(r"needs [\d,]+ bytes and [\d,]+ are free")
-_LESS_MEMORY = "try smaller batches, a shorter context or a smaller model, end other programs, or take a machine with more"
+_LESS_MEMORY = "try smaller batches or a smaller model, end other programs, or take a machine with more"
 
 
 def explained(
