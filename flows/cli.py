@@ -19,10 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 2 usage or config, 3 and 4 gates, 1 anything else."""
     options = _parser().parse_args(arguments)
     console.set_up(debug=options.debug)
-    signals.listen()
     try:
-        command: Callable[[argparse.Namespace], int] = options.command
-        return command(options)
+        with signals.listening():
+            command: Callable[[argparse.Namespace], int] = options.command
+            return command(options)
     except UnveilError as error:
         return _report(error, error.exit_code, options.debug)
     except BrokenPipeError:

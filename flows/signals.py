@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _state = {"listening": False, "leaving": False}
@@ -28,30 +30,42 @@ class EndedBySignal(SystemExit):
         return self.name
 
 
-def listen() -> None:
+@contextmanager
+def listening() -> Iterator[None]:
     """Take the signals of this process, which is a command; one that it was told to ignore stays ignored."""
     _state.update(listening=True, leaving=False)
-    _take(HEEDED)
+    before = _take()
+    try:
+        yield
+    finally:
+        _state["listening"] = False
+        _give_back(before)
 
 
 @contextmanager
 def heeded() -> Iterator[None]:
     """Take them again inside Prefect's flow; in a process that is not the command's, do nothing."""
-    before = _take(HEEDED) if _state["listening"] else {}
+    before = _take() if _state["listening"] else {}
     try:
         yield
     finally:
         if not _state["leaving"]:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            _give_back(before)
 
 
-def _take(numbers: tuple[signal.Signals, ...]) -> dict[signal.Signals, signal.Handlers]:
-    known = {number: signal.getsignal(number) for number in numbers}
-    heard = {number: handler for number, handler in known.items() if handler != signal.SIG_IGN}
-    for number in heard:
-        signal.signal(number, _end)
-    return heard  # type: ignore[return-value]
+def _take() -> dict[int, Any]:
+    """Handlers that were there; only the main thread has any."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    known = {number: signal.getsignal(number) for number in HEEDED}
+    return {
+        n: signal.signal(n, _end) for n, handler in known.items() if handler not in (None, signal.SIG_IGN)
+    }
+
+
+def _give_back(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

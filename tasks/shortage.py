@@ -48,20 +48,20 @@ def explained(
     """
     if isinstance(error, UnveilError):
         return None
-    if _TOLD.search(str(error)):
+    if isinstance(error, RuntimeError) and _TOLD.search(str(error)):
         return UnveilError(str(error), stage=stage)
     for cause in _causes(error):
         if _is_memory(cause):
             return memory_error(stage, str(cause))
         code = _code(cause)
-        if code in _EXPLAINED:
+        if code is not None and code in _EXPLAINED:
             return _storage(code, stage, _where(cause, folder), _room(folder, written, former))
     return None
 
 
 def storage_error(error: OSError, stage: str, folder: Path) -> UnveilError | None:
     """As `explained`, for an error at a single small file."""
-    if error.errno not in _EXPLAINED:
+    if error.errno is None or error.errno not in _EXPLAINED:
         return None
     return _storage(error.errno, stage, _where(error, folder), _room(folder, 0, 0))
 
@@ -127,6 +127,8 @@ def _is_memory(error: BaseException) -> bool:
 def _code(error: BaseException) -> int | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
+    if isinstance(error, ValueError | TypeError | LookupError):
+        return None  # about data, whose text may say anything
     text = str(error)[:2000]
     if number := _NUMBER.search(text):
         return int(number[1])

@@ -94,6 +94,7 @@ def test_what_libraries_make_of_it_is_understood(error: Exception, told: str, tm
     [
         DataError("a record says: no space left on device"),
         ValueError("tokenizer.json: no such file (os error 2)"),
+        ValueError("line 7: no space left on device"),
         ValueError("out of memory is what the text says"),
         RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
         FileNotFoundError(errno.ENOENT, "No such file or directory", "x"),
