@@ -5,6 +5,7 @@ The signals come from a failpoint of the run itself, so that each meets the stag
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -14,48 +15,77 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
-from flows.lifecycle import compose
-from flows.running import run_flow
 from tasks.artifacts import verify
 from tasks.runs import LEDGER, read_ledger
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-@pytest.fixture
-def home(smoke: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the finished workspace, with Prefect's own as the run left it."""
-    copy = tmp_path / "workspace"
-    shutil.copytree(smoke.home, copy, symlinks=True)
-    monkeypatch.setenv("UNVEIL_HOME", str(copy))
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return copy
+PROGRAM = """
+import sys
+from pathlib import Path
+from flows.lifecycle import compose
+from flows.running import run_flow
+from flows.settings import read
+run_flow("lifecycle", compose, "smoke", read(Path(sys.argv[1])), "tokenization")
+"""
+SETTINGS = {
+    "ingestion": {
+        "sources": [{"type": "samples", "documents": 120}],
+        "labelled": {task: [] for task in ("sentiment", "question_answering", "translation")},
+    },
+    "tokenization": {"vocab_size": 512},
+}
 
 
-def start(smoke: Any, home: Path, stage: str, failpoint: str) -> subprocess.Popen[str]:
-    """`unveil run` up to a stage whose artefact is missing, with a failpoint in it."""
-    shutil.rmtree(home / "artifacts" / stage)
-    environment = smoke.environment() | {"UNVEIL_HOME": str(home), "UNVEIL_FAILPOINT": f"{stage}:{failpoint}"}
-    command = [sys.executable, "-m", "flows.cli", "run", "--preset", "smoke", "--until", stage]
-    return subprocess.Popen(command, env=environment, cwd=home.parent, stderr=subprocess.PIPE, text=True)
+class Home:
+    """A workspace that is finished up to tokenisation; every test leaves it so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "workspace"
+        self.settings = folder / "settings.yaml"
+        self.settings.write_text(json.dumps({"extends": "smoke"} | SETTINGS))
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "UNVEIL_"))}
+        self.environment = kept | {"UNVEIL_HOME": str(self.path), "PYTHONPATH": str(ROOT)}
+        self.contents = self.complete()
+
+    def complete(self) -> dict[str, str]:
+        """Bring it to its end without Prefect, in a process of its own; returns each stage's content."""
+        command = [sys.executable, "-c", PROGRAM, str(self.settings)]
+        subprocess.run(command, env=self.environment, cwd=self.path.parent, check=True, capture_output=True)
+        return {path.parent.name: verify(path).content for path in self.path.glob("artifacts/*/[!.]*")}
+
+    def start(self, stage: str, failpoint: str) -> subprocess.Popen[str]:
+        """`unveil run` up to a stage whose artefact is missing, with a failpoint in it."""
+        shutil.rmtree(next(self.stage(stage).glob("[!.]*")))
+        armed = self.environment | {"UNVEIL_FAILPOINT": f"{stage}:{failpoint}"}
+        command = [sys.executable, "-m", "flows.cli", "run", "--config", str(self.settings), "--until", stage]
+        return subprocess.Popen(command, env=armed, cwd=self.path.parent, stderr=subprocess.PIPE, text=True)
+
+    def stage(self, name: str) -> Path:
+        return self.path / "artifacts" / name
+
+    def states(self) -> set[str]:
+        """Of all runs in MLflow, in Prefect and in the ledgers."""
+        found = query(self.path / "mlflow.db", "select status from runs")
+        found += query(self.path / "prefect" / "prefect.db", "select state_type from flow_run")
+        found += query(self.path / "prefect" / "prefect.db", "select state_type from task_run")
+        return {*found, *(read_ledger(path)["status"].upper() for path in self.path.glob(f"runs/*/{LEDGER}"))}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    return Home(tmp_path_factory.mktemp("signals"))
 
 
 def query(database: Path, text: str) -> list[str]:
     with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         return [row[0] for row in connection.execute(text)]
-
-
-def states(home: Path) -> set[str]:
-    """Of all runs in MLflow, in Prefect and in the ledgers."""
-    found = query(home / "mlflow.db", "select status from runs")
-    found += query(home / "prefect" / "prefect.db", "select state_type from flow_run")
-    found += query(home / "prefect" / "prefect.db", "select state_type from task_run")
-    return {*found, *(read_ledger(path)["status"].upper() for path in home.glob(f"runs/*/{LEDGER}"))}
 
 
 def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -67,82 +97,74 @@ def gone(processes: list[psutil.Process], seconds: float) -> bool:
     return not psutil.wait_procs(processes, timeout=seconds)[1]
 
 
-def content(home: Path, stage: str) -> str:
-    return verify(next((home / "artifacts" / stage).glob("[!.]*"))).content
-
-
 @pytest.mark.parametrize(
     ("stage", "point", "name", "status"),
     [
         ("tokenization", "mid-write", "SIGTERM", 143),
-        ("reporting", "before-manifest", "SIGHUP", 129),
+        ("cleaning", "before-manifest", "SIGHUP", 129),
         ("ingestion", "after-rename", "SIGINT", 130),
     ],
 )
-def test_a_signal_ends_the_run_in_order(
-    stage: str, point: str, name: str, status: int, smoke: Any, home: Path
-) -> None:
-    before = content(home, stage)
-    process = start(smoke, home, stage, f"{point}=signal:{name}")
-    with process:
-        said = process.communicate(timeout=300)[1]
+def test_a_signal_ends_the_run_in_order(stage: str, point: str, name: str, status: int, home: Home) -> None:
+    with home.start(stage, f"{point}=signal:{name}") as process:
+        said = process.communicate(timeout=500)[1]
     assert process.returncode == status, said[-3000:]
     assert said.strip().splitlines()[-1] == f"unveil: ended by {name}; run the same command again to go on"
     assert "Traceback" not in said
-    left = list((home / "artifacts" / stage).glob("[!.]*"))
-    assert bool(left) == (point == "after-rename")
-    assert not list((home / "artifacts" / stage).glob(".*.partial"))
-    found = states(home)
+    assert bool(list(home.stage(stage).glob("[!.]*"))) == (point == "after-rename")
+    assert not list(home.stage(stage).glob(".*.partial"))
+    found = home.states()
     assert "RUNNING" not in found and "CRASHED" in found and "KILLED" in found
-    run_flow("lifecycle", compose, "smoke", None, stage)
-    assert content(home, stage) == before
+    assert home.complete() == home.contents
 
 
-def held(smoke: Any, home: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
-    """A run in the middle of cleaning, with Prefect's server and the workers of cleaning at its side."""
-    process = start(smoke, home, "cleaning", "open=signal:SIGSTOP")
-    deadline = time.monotonic() + 200
+def held(home: Home) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """A run that stands still in the middle of cleaning, with Prefect's server and cleaning's workers at its side."""
+    process = home.start("cleaning", "mid-write@2=signal:SIGSTOP")
+    deadline = time.monotonic() + 500
     while psutil.Process(process.pid).status() != psutil.STATUS_STOPPED:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
-    return process, children(process)
+    found = children(process)
+    assert {"tasks.temporary_server", "tasks.cleaning.worker"} <= {
+        a for child in found for a in child.cmdline()
+    }
+    return process, found
 
 
-def server_of(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [child for child in processes if "tasks.temporary_server" in child.cmdline()]
-
-
-def test_killed_the_run_takes_its_children_with_it_and_the_next_one_tells_prefect(
-    smoke: Any, home: Path
-) -> None:
-    process, others = held(smoke, home)
-    assert len(server_of(others)) == 1
+def test_killed_a_run_takes_its_children_along_and_the_next_command_tells_prefect(home: Home) -> None:
+    process, others = held(home)
     with process:
         process.kill()
     assert process.returncode == -signal.SIGKILL
     assert gone(others, 10.0)
-    assert "RUNNING" in states(home)
-    shutil.rmtree(home / "artifacts" / "cleaning")
-    environment = smoke.environment() | {"UNVEIL_HOME": str(home)}
+    assert "RUNNING" in home.states()
     command = [sys.executable, "-m", "flows.cli", "reconcile"]
     done = subprocess.run(
-        command, env=environment, cwd=home.parent, capture_output=True, text=True, timeout=300
+        command,
+        env=home.environment,
+        cwd=home.path.parent,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
     )
     assert done.returncode == 0 and "marked as failed" in done.stdout, done.stderr
-    assert "RUNNING" not in states(home)
+    assert "RUNNING" not in home.states()
+    assert home.complete() == home.contents
 
 
-def test_a_second_signal_leaves_at_once_and_children_follow(smoke: Any, home: Path) -> None:
-    process, others = held(smoke, home)
+def test_a_second_signal_leaves_at_once_and_its_children_follow(home: Home) -> None:
+    process, others = held(home)
     with process:
-        os.kill(process.pid, signal.SIGTERM)
-        os.kill(process.pid, signal.SIGCONT)
-        time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
         started = time.monotonic()
-        while process.poll() is None and time.monotonic() < started + 5:
-            os.kill(process.pid, signal.SIGTERM)
-            time.sleep(0.01)
+        while process.poll() is None and time.monotonic() < started + 10:
+            time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
     assert process.returncode == 143
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 5
     assert gone(others, 10.0)
-    assert not list((home / "artifacts" / "cleaning").glob("[!.]*"))
+    assert not list(home.stage("cleaning").glob("[!.]*"))
+    assert home.complete() == home.contents
