@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flows import presets
+from flows import presets, signals
 from flows.settings import RunConfig, resolve
 from tasks import places, runs, stages
 from tasks.environment import workspace
@@ -31,7 +31,7 @@ def run_flow(
     config, preset = configuration(preset, settings, until)
     described = config.model_dump(mode="json")
     about: dict[str, Any] = {"preset": preset, "until": until, "reason": reason}
-    with runs.running(name, described, flow_run_id=_flow_run_id(), **about) as run:
+    with signals.heeded(), runs.running(name, described, flow_run_id=_flow_run_id(), **about) as run:
         compose(config)
     return run.as_dict()
 

@@ -28,13 +28,16 @@ INFRASTRUCTURE = frozenset(
         "durable",
         "environment",
         "errors",
+        "failpoints",
         "locks",
         "naming",
         "orchestration",
         "reasons",
         "runs",
+        "shortage",
         "stage",
         "stages",
+        "temporary_server",
         "tracking",
     )
 ) | {"tasks"}

@@ -17,10 +17,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tasks import code_version, orchestration, reasons, runs, tracking
+from tasks import code_version, durable, failpoints, orchestration, reasons, runs, shortage, tracking
 from tasks.artifacts import Artifact, fingerprint_of
 from tasks.config import StageConfig, Summary
-from tasks.errors import ArtifactError, ConfigError, UnveilError, describe, one_line, storage_error
+from tasks.errors import ArtifactError, ConfigError, UnveilError, describe, one_line
 from tasks.orchestration import Outcome
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class Stage:
                 logger.info("%s: computing, because %s", self.name, one_line(why))
                 return self._compute(run, name, key, config, inputs, mlflow_run_id), why, False
         except OSError as error:
-            explained = storage_error(error, self.name, run.store.root)
+            explained = shortage.storage_error(error, self.name, run.store.root / self.name)
             if explained is None:
                 raise
             raise explained from error
@@ -145,16 +145,23 @@ class Stage:
     ) -> Artifact:
         """Run the core function in a hidden folder, hold the result against its contracts, publish it."""
         _read_contracts(self.contracts.values(), self.name)
-        folder = run.store.begin(self.name, name, fingerprint_of(key))
-        try:
-            with tracking.streaming(run.tracker, mlflow_run_id):
-                summary: Summary = _load(self.core)(inputs, config, folder)
-            verdicts = self._honour_contracts(run, folder, mlflow_run_id)
-            return run.store.commit(self.name, name, key, summary.model_dump(mode="json") | verdicts)
-        except BaseException:
-            with runs.attempting("remove what the failed attempt wrote"):
-                run.store.abandon(self.name, name, fingerprint_of(key))
-            raise
+        fingerprint = fingerprint_of(key)
+        with failpoints.within(self.name):
+            folder = run.store.begin(self.name, name, fingerprint)
+            try:
+                with tracking.streaming(run.tracker, mlflow_run_id):
+                    summary: Summary = _load(self.core)(inputs, config, folder)
+                verdicts = self._honour_contracts(run, folder, mlflow_run_id)
+                return run.store.commit(self.name, name, key, summary.model_dump(mode="json") | verdicts)
+            except BaseException as error:
+                written = durable.size_of(folder)
+                with runs.attempting("remove what the failed attempt wrote"):
+                    run.store.abandon(self.name, name, fingerprint)
+                former = durable.size_of(reasons.newest(run.store, self.name, name))
+                short = shortage.explained(error, self.name, folder, written, former)
+                if short is None:
+                    raise
+                raise short from error
 
     def _honour_contracts(self, run: runs.Run, folder: Path, mlflow_run_id: str) -> dict[str, Any]:
         """Check every guarded file; each verdict is shown in MLflow and in Prefect."""

@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from models.shards import INDEX, Seal
-from tasks import tables
+from tasks import durable, failpoints, tables
 from tasks.canonical import canonical_json
 from tasks.errors import DataError
 from tasks.vocabulary import SEPARATOR, SPECIAL_TOKENS
@@ -91,7 +91,7 @@ def write_index(folder: Path, vocab_size: int, tallies: Mapping[str, Tally]) -> 
         "vocab_size": vocab_size,
         "splits": {split: tally.entry(vocab_size) for split, tally in tallies.items()},
     }
-    (folder / INDEX).write_text(canonical_json(index, indent=1), encoding="utf-8")
+    durable.write(folder / INDEX, canonical_json(index, indent=1))
 
 
 def shard_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -117,7 +117,7 @@ def write_shard(
     size = tokenizer.get_vocab_size()
     tally = Tally(np.zeros(size, dtype=np.int64))
     verified = _verified(_encoded(rows, tokenizer), tokenizer, verify_every)
-    with (folder / f"{split}.bin").open("wb") as shard:
+    with durable.create(folder / f"{split}.bin") as shard:
         records = _append(verified, shard, shard_dtype(size), tally)
         tables.write(folder / f"{split}.documents.parquet", records, SHARD_DOCUMENTS)
     return tally
@@ -130,6 +130,7 @@ def _append(
         start, size = tally.tokens, len(row["text"].encode())
         written = np.concatenate([[SEPARATOR], ids]).astype(dtype).tobytes()
         shard.write(written)
+        failpoints.hit("mid-write")
         tally.seal.update(written)
         tally.add(ids, size)
         yield {"id": row["id"], "start": start, "end": tally.tokens, "bytes": size}

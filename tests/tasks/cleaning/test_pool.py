@@ -30,6 +30,8 @@ def prepare(text, form, kinds):
     if text == "killed" and not os.path.exists(os.environ["HOME"] + "/killed"):
         open(os.environ["HOME"] + "/killed", "w").close()
         os.kill(os.getpid(), signal.SIGKILL)
+    if text == "always killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     if text == "loop":
         while True: pass
     if text == "sleep":
@@ -145,6 +147,15 @@ def test_hostile_pages_end_in_time_and_harm_no_other() -> None:
     }
     assert any(isinstance(outcome, Failure) and outcome.kind == "timeout" for outcome in found)
     assert time.monotonic() - started < 60
+
+
+def test_a_child_that_is_killed_twice_ends_the_stage_with_what_to_do(trapped: None) -> None:
+    """Matrix row 34, as the kernel does it: no document may be left out because memory was short."""
+    with (
+        Pool(ExtractionConfig(), workers=1) as pool,
+        pytest.raises(UnveilError, match=r"worker killed \(signal 9\), likely out of memory; try"),
+    ):
+        list(pool.prepare(texts("fine", "always killed", "fine too")))
 
 
 def test_children_end_with_the_pool() -> None:
