@@ -3,50 +3,73 @@
 A checkpoint is a folder `step-000001000/`: weights as safetensors under Hugging Face's names, loop and
 optimiser state readable with `torch.load(weights_only=True)`, and `manifest.json` with the size and SHA-256
 of both, written last. It is built beside its final place (never in $TMPDIR), every file and folder is
-fsynced, and a rename publishes it.
+fsynced, and a rename publishes it. Then `LATEST` points to it, and only then older ones may go.
 
 Lightning's own writer reports success where nothing was saved (Lightning #21800), goes through $TMPDIR and
 destroys the last good file when the copy is interrupted; nothing there notices NaN weights or bit rot.
+docs/decisions/0015-checkpoints.md tells why this one is as it is.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
+import re
 import shutil
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import CheckpointIO
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-WEIGHTS, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
-KEPT = 2
-_SCHEMA = 1
+from models.background_writer import BackgroundWriter
+from models.checkpoint_files import (
+    MANIFEST,
+    SCHEMA,
+    STATE,
+    WEIGHTS,
+    CheckpointError,
+    checkpoint_path,
+    describe,
+    discard,
+    newest_first,
+    read_manifest,
+    remove_leftovers,
+    sync,
+    temporary_beside,
+    write_manifest,
+)
+from models.checkpoint_retention import point_to, retain, warn_of_missing
+
+__all__ = [
+    "CheckpointError",
+    "IdentityError",
+    "VerifiedCheckpointIO",
+    "checkpoint_path",
+    "latest_valid",
+    "load_state",
+    "load_weights",
+    "read_manifest",
+    "refuse_other_identity",
+    "remove_leftovers",
+    "verify",
+]
+
 _SPACE_FACTOR = 1.1
-_STEP_PREFIX, _TEMPORARY_PREFIX = "step-", ".tmp-"
+_WEIGHT_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 
 logger = logging.getLogger(__name__)
 
 
-class CheckpointError(RuntimeError):
-    """A checkpoint that cannot be written or must not be used; the message names the file."""
-
-
 class IdentityError(CheckpointError):
     """A checkpoint of another model, training configuration, tokenizer or data."""
-
-
-def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where the checkpoint of `step` lies."""
-    return folder / f"{_STEP_PREFIX}{step:09d}"
 
 
 def latest_valid(folder: Path) -> Path | None:
@@ -55,13 +78,17 @@ def latest_valid(folder: Path) -> Path | None:
     A damaged one is passed over with a warning that names it and the fault; it is left for the user to look
     at.
     """
-    for path in _newest_first(folder):
+    warn_of_missing(folder)
+    candidates = newest_first(folder)
+    for path in candidates:
         try:
             verify(path)
         except CheckpointError as error:
             logger.warning("ignoring a damaged checkpoint: %s; trying the one before", error)
         else:
             return path
+    if candidates:
+        logger.warning("%s: no checkpoint is left that can be used; beginning anew", folder)
     return None
 
 
@@ -76,35 +103,12 @@ def verify(path: Path) -> dict[str, Any]:
     for name in (WEIGHTS, STATE):
         file, promised = path / name, manifest["files"][name]
         try:
-            found = _describe(file)
+            found = describe(file)
         except OSError as error:
             raise CheckpointError(f"{file}: cannot be read ({error.strerror})") from error
         if found != promised:
             raise CheckpointError(f"{file}: size or SHA-256 differs from {MANIFEST}")
     return manifest
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """Return the manifest of a checkpoint without checking its files.
-
-    Raises:
-        CheckpointError: it is missing or malformed.
-
-    """
-    file = path / MANIFEST
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-        usable = (
-            manifest["schema"] == _SCHEMA
-            and checkpoint_path(path.parent, int(manifest["step"])) == path
-            and isinstance(manifest["identity"], dict)
-            and manifest["files"].keys() == {WEIGHTS, STATE}
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{file}: missing or malformed ({error})") from error
-    if not usable:
-        raise CheckpointError(f"{file}: not a checkpoint manifest of schema {_SCHEMA}")
-    return dict(manifest)
 
 
 def refuse_other_identity(path: Path, identity: Mapping[str, str]) -> None:
@@ -129,31 +133,38 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     """Return the verified weights of the checkpoint at `path`, under Hugging Face's names.
 
     Raises:
-        CheckpointError: the checkpoint is damaged or a weight is not finite.
+        CheckpointError: the checkpoint is damaged, a weight is not finite or has a name that no model has.
 
     """
     verify(path)
     try:
         weights = load_file(path / WEIGHTS)
-    except SafetensorError as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(f"{path / WEIGHTS}: not a safetensors file ({error})") from error
-    _refuse_non_finite(weights, path / WEIGHTS)
+    for name in weights:
+        if not _WEIGHT_NAME.fullmatch(name):
+            raise CheckpointError(f"{path / WEIGHTS}: {name!r} is no name of a weight")
+    _refuse_non_finite(weights, "weight", path / WEIGHTS)
     return weights
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Return everything but the weights, read without executing anything. Verify the checkpoint first."""
+    """Return everything but the weights, read without executing anything. Verify the checkpoint first.
+
+    Raises:
+        CheckpointError: it is malformed, would run code, or is of another step than the folder's name says.
+
+    """
     try:
-        state = torch.load(path / STATE, map_location="cpu", weights_only=True)
+        state = dict(torch.load(path / STATE, map_location="cpu", weights_only=True))
+        step = int(state["global_step"])
     except Exception as error:  # torch reports a malformed file in many ways
-        raise CheckpointError(f"{path / STATE}: cannot be read ({str(error).splitlines()[0]})") from error
-    return dict(state)
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Delete what writers that were killed left behind. Only one process may work on `folder`."""
-    for path in folder.glob(f"{_TEMPORARY_PREFIX}*"):
-        shutil.rmtree(path, ignore_errors=True)
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path / STATE}: cannot be read ({reason})") from error
+    if checkpoint_path(path.parent, step) != path:
+        raise CheckpointError(f"{path / STATE}: is the state of step {step}")
+    _refuse_non_finite(_optimiser_tensors(state), "optimiser's", path / STATE)
+    return state
 
 
 class VerifiedCheckpointIO(CheckpointIO):
@@ -162,59 +173,96 @@ class VerifiedCheckpointIO(CheckpointIO):
     Args:
         identity: what tells this run from others; stored, and compared by `refuse_other_identity`.
         prefix: what Lightning puts before the names of the model's parameters.
+        background: write in a thread of its own, from a copy of all tensors; see `BackgroundWriter`.
 
     """
 
-    def __init__(self, identity: Mapping[str, str], prefix: str) -> None:
+    def __init__(self, identity: Mapping[str, str], prefix: str, *, background: bool = False) -> None:
         self._identity, self._prefix = dict(identity), prefix
+        self._writer = BackgroundWriter() if background else None
+        self._verified: set[Path] = set()  # by this object, so that keeping two costs no second look at them
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any | None = None
     ) -> None:
-        """Write `checkpoint` as the folder `path`, then let go of checkpoints beyond the newest `KEPT`.
+        """Write `checkpoint` as the folder `path`, then let go of old ones (`retain`).
+
+        In the background, this returns when everything was copied; errors come from `raise_failure`.
 
         Raises:
-            CheckpointError: weights that are not finite, or too little space on the disk. Nothing is written
+            CheckpointError: numbers that are not finite, or too little space on the disk. Nothing is written
                 then, and earlier checkpoints stay.
             OSError: the disk refused; again earlier checkpoints stay.
 
         """
-        target = Path(path)
         state = dict(checkpoint)
         weights = {
             name.removeprefix(self._prefix): tensor.detach().cpu().contiguous()
             for name, tensor in state.pop("state_dict").items()
         }
-        _refuse_non_finite(weights, target)
+        if self._writer is None:
+            self._write(Path(path), weights, state)
+        else:
+            self._writer.submit(partial(self._write, Path(path), _copy(weights), _copy(state)))
+
+    def wait(self) -> None:
+        """Return when the last checkpoint is whole; raises what its writing raised."""
+        if self._writer is not None:
+            self._writer.wait()
+
+    def raise_failure(self) -> None:
+        """Raise what writing in the background raised, without waiting for it to end."""
+        if self._writer is not None:
+            self._writer.raise_failure()
+
+    def _write(self, target: Path, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
+        _refuse_non_finite(weights, "weight", target)
+        _refuse_non_finite(_optimiser_tensors(state), "optimiser's", target)
+        if self._is_valid(target):
+            return  # the same step of the same run: replacing it would only leave a moment without it
         target.parent.mkdir(parents=True, exist_ok=True)
         _require_space(target.parent, weights, state)
-        temporary = target.parent / f"{_TEMPORARY_PREFIX}{target.name}-{uuid.uuid4().hex}"
+        temporary = temporary_beside(target)
         try:
             temporary.mkdir()
             self._fill(temporary, weights, state)
             _publish(temporary, target)
-        except BaseException:
+        except (SafetensorError, RuntimeError) as error:  # how both libraries tell of a full or broken disk
+            raise CheckpointError(
+                f"{target}: cannot be written ({_room(target.parent, weights, state)})"
+            ) from error
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            raise
         verify(target)
-        _keep_newest(target.parent)
+        self._verified.add(target)
+        point_to(target)
+        retain(target.parent, self._is_valid)
+
+    def _is_valid(self, path: Path) -> bool:
+        if path not in self._verified:
+            try:
+                refuse_other_identity(path, self._identity)
+                verify(path)
+            except CheckpointError:
+                return False
+            self._verified.add(path)
+        return path.is_dir()
 
     def _fill(self, folder: Path, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
         torch.save(state, folder / STATE)
         for name in (WEIGHTS, STATE):
-            _sync(folder / name)
+            sync(folder / name)
         manifest = {
-            "schema": _SCHEMA,
+            "schema": SCHEMA,
             "step": int(state["global_step"]),
             "identity": self._identity,
-            "files": {name: _describe(folder / name) for name in (WEIGHTS, STATE)},
+            "world_size": int(state.get("world_size", 1)),
+            "validation_loss": state.get("validation_loss"),
+            "made_with": made_with(),
+            "files": {name: describe(folder / name) for name in (WEIGHTS, STATE)},
         }
-        (folder / MANIFEST).write_text(
-            json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8"
-        )
-        _sync(folder / MANIFEST)
-        _sync(folder)
+        write_manifest(folder, manifest)
 
     def load_checkpoint(
         self, path: str | os.PathLike[str], map_location: Any | None = None, weights_only: bool | None = None
@@ -222,68 +270,89 @@ class VerifiedCheckpointIO(CheckpointIO):
         """Read a verified checkpoint in the shape Lightning expects; nothing in it is ever executed."""
         weights = load_weights(Path(path))
         state = load_state(Path(path))
+        self._verified.add(Path(path))
+        _tell_other_versions(Path(path))
         state["state_dict"] = {self._prefix + name: tensor for name, tensor in weights.items()}
         return state
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Delete a checkpoint; it stops being one before its first file goes."""
-        _discard(Path(path))
+        discard(Path(path))
 
 
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted((path for path in folder.glob(f"{_STEP_PREFIX}*") if path.is_dir()), reverse=True)
+@cache
+def made_with() -> dict[str, str]:
+    """What a bitwise equal continuation needs to be the same: the libraries and this package's code."""
+    code = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        code.update(file.name.encode() + b"\0" + file.read_bytes())
+    return {
+        "torch": str(torch.__version__),
+        "lightning": str(pl.__version__),
+        "models": code.hexdigest()[:16],
+    }
 
 
-def _keep_newest(folder: Path) -> None:
-    """Delete old checkpoints. The newest has just been verified, so one valid checkpoint always remains."""
-    for path in _newest_first(folder)[KEPT:]:
-        _discard(path)
-
-
-def _discard(path: Path) -> None:
-    doomed = path.parent / f"{_TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex}"
-    path.rename(doomed)
-    shutil.rmtree(doomed)
+def _tell_other_versions(path: Path) -> None:
+    found, now = read_manifest(path)["made_with"], made_with()
+    changed = [
+        f"{name} was {found.get(name)}, is {now[name]}" for name in now if found.get(name) != now[name]
+    ]
+    if changed:
+        logger.warning(
+            "%s: going on with other code (%s): bitwise equality ends here", path, ", ".join(changed)
+        )
 
 
 def _publish(temporary: Path, target: Path) -> None:
     if target.exists():  # a damaged one of the same step
-        _discard(target)
+        discard(target)
     temporary.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
 
 
-def _refuse_non_finite(weights: Mapping[str, Tensor], where: Path) -> None:
-    for name, tensor in weights.items():
+def _refuse_non_finite(tensors: Mapping[str, Tensor], whose: str, where: Path) -> None:
+    for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{where}: the weight {name} is not finite; it was neither saved nor used")
+            raise CheckpointError(f"{where}: the {whose} {name} is not finite; it was neither saved nor used")
 
 
-def _require_space(folder: Path, weights: Mapping[str, Tensor], state: object) -> None:
-    needed = int(_SPACE_FACTOR * (sum(t.nbytes for t in weights.values()) + _tensor_bytes(state)))
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise CheckpointError(
-            f"{folder}: a checkpoint needs {needed} bytes and {free} are free; make room and start again"
-        )
+def _optimiser_tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name.lstrip("."): tensor for name, tensor in _tensors(state.get("optimizer_states", ()), "")}
 
 
-def _tensor_bytes(value: object) -> int:
+def _require_space(folder: Path, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    if shutil.disk_usage(folder).free < _bytes_needed(weights, state):
+        raise CheckpointError(f"{folder}: {_room(folder, weights, state)}; make room and start again")
+
+
+def _room(folder: Path, weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> str:
+    needed, free = _bytes_needed(weights, state), shutil.disk_usage(folder).free
+    return f"a checkpoint needs {needed} bytes and {free} are free"
+
+
+def _bytes_needed(weights: Mapping[str, Tensor], state: Mapping[str, Any]) -> int:
+    return int(_SPACE_FACTOR * sum(tensor.nbytes for _, tensor in (*weights.items(), *_tensors(state, ""))))
+
+
+def _tensors(value: object, name: str) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in nested dictionaries and lists, with the path that leads to it."""
     if isinstance(value, Tensor):
-        return value.nbytes
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return sum(_tensor_bytes(child) for child in children)
+        yield name, value
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            yield from _tensors(child, f"{name}.{key}")
+    elif isinstance(value, list | tuple):
+        for place, child in enumerate(value):
+            yield from _tensors(child, f"{name}.{place}")
 
 
-def _describe(file: Path) -> dict[str, Any]:
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return {"bytes": os.fstat(stream.fileno()).st_size, "sha256": digest}
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _copy(value: Any) -> Any:
+    """The same nested dictionaries and lists with a copy of every tensor, on the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copy(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copy(child) for child in value)
+    return value

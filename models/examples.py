@@ -57,6 +57,17 @@ class ExampleSampler:
         members: NDArray[np.int64] = self._epoch[1][place]
         return members
 
+    def place(self, step: int) -> dict[str, int]:
+        """Where training stands before `step`, in examples."""
+        epoch, within = divmod(step, self.batches_per_epoch)
+        return {
+            "samples": step * self._batch,
+            "epoch": epoch,
+            "samples_in_epoch": within * self._batch,
+            "samples_per_epoch": self.batches_per_epoch * self._batch,
+            "seed": self._seed,
+        }
+
     def batch(self, step: int) -> ExampleBatch:
         """The padded examples of `step` (from 0)."""
         return collate([self._examples[place] for place in self.members(step)], self._pad_id, step)

@@ -75,7 +75,8 @@ def load_pretrained(folder: Path, *, dtype: torch.dtype = torch.float32) -> Lang
 
     Raises:
         ValueError: one line naming the file and what is wrong: pickled weights, malformed JSON or
-            safetensors, an architecture we cannot represent, missing, unexpected or wrongly shaped weights.
+            safetensors, an architecture we cannot represent, missing, unexpected or wrongly shaped weights, or
+            weights that are not finite.
     """
     config = load_config(folder)
     with torch.device("meta"):
@@ -213,6 +214,8 @@ def _tensors(file: Path, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
                     raise ValueError(
                         f"{file}: {name} is {stored.dtype}; only plain floating-point weights load"
                     )
+                if not bool(torch.isfinite(stored).all()):
+                    raise ValueError(f"{file}: {name} is not finite")
                 # A copy, so that the model never shares memory with a file that may change under it.
                 yield name, stored.to(dtype, copy=True)
     except (SafetensorError, OSError) as error:

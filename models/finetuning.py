@@ -7,26 +7,25 @@ and learning rate are pure functions of the step, and a verified checkpoint hold
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import pytorch_lightning as pl
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.checkpoint import VerifiedCheckpointIO
 from models.examples import Example, ExampleSampler, example_loader
 from models.execution import reproducible, resolve_precision
 from models.finetuning_config import FineTuningConfig
+from models.guarded_step import PARAMETER_PREFIX, GuardedStep
 from models.heads import ExampleBatch
 from models.loop import Resume, fit, make_trainer, open_checkpoints, quiet_lightning
 from models.monitor import Monitor, OnMetrics
-from models.optimiser import MuonAdamW, make_optimiser
-from models.pretraining import PARAMETER_PREFIX, NonFiniteError
 from models.scoring import autocast
-from models.training_config import RUNTIME_FIELDS, learning_rate_factor
+from models.training_config import RUNTIME_FIELDS
 
 HeadT = TypeVar("HeadT", bound=nn.Module)
 
@@ -69,7 +68,7 @@ def finetune(
         ValueError: there is no example.
         IdentityError: the checkpoints in `folder` belong to another run.
         NonFiniteError: the loss or gradient of a step was not finite; the weights are those of the step before.
-        SystemExit: with status 143, on SIGTERM, after a checkpoint at the next step's end.
+        SystemExit: with status 143 on SIGTERM and 130 on SIGINT, after a checkpoint at the next step's end.
     """
     sampler = ExampleSampler(examples, batch_size=config.batch_size, pad_id=pad_id, seed=config.seed)
     fixed = config.model_dump(mode="json", exclude=set(RUNTIME_FIELDS))
@@ -80,7 +79,8 @@ def finetune(
         head.load_state_dict(resume.weights())
         return FineTuned(head.eval(), resume.metrics(), resume.begin)
     with reproducible(config.threads), quiet_lightning():
-        trainer = make_trainer(folder, config.steps, VerifiedCheckpointIO(whole, PARAMETER_PREFIX))
+        checkpoints = VerifiedCheckpointIO(whole, PARAMETER_PREFIX, background=config.checkpoint_async)
+        trainer = make_trainer(folder, config.steps, checkpoints)
         if trainer.world_size > 1:
             raise ValueError("fine-tuning runs on one rank; start it without torchrun")
         metrics = _fit(trainer, head, sampler, config, resume, on_metrics, validate, progress)
@@ -115,45 +115,30 @@ def _fit(
         checkpoint_every=config.checkpoint_every,
         validate_every=config.validate_every,
         validate=measured,
+        place=sampler.place,
         on_metrics=on_metrics,
         progress=progress,
     )
+
+    def blame(step: int, _ranks: list[int]) -> str:
+        return f": the examples {', '.join(map(str, sampler.members(step)))}"
+
     loader = example_loader(sampler, lambda: trainer.global_step)
-    return fit(trainer, FineTuning(head, config, precision), loader, monitor, resume)
+    return fit(trainer, FineTuning(head, config, precision, blame), loader, monitor, resume)
 
 
-class FineTuning(pl.LightningModule):
-    """One optimiser step per batch: loss, clip, refuse what is not finite, step. One module for every head."""
+class FineTuning(GuardedStep):
+    """One optimiser step per batch, as `GuardedStep` does it. One module for every head of `models.heads`."""
 
-    def __init__(self, network: nn.Module, config: FineTuningConfig, precision: torch.dtype) -> None:
-        """Train `network`, a head of `models.heads`."""
-        super().__init__()
-        self.automatic_optimization = False
-        self.network, self._config, self._precision = network, config, precision
+    def accumulate(self, batch: ExampleBatch) -> Tensor:
+        """Leave the gradients of the batch in the parameters; return its loss."""
+        (loss,) = self.losses(batch)
+        self.manual_backward(loss)
+        return loss.detach().double().reshape(1)
 
-    def configure_optimizers(self) -> MuonAdamW:
-        """Make the one optimiser; its rates are set anew in every step."""
-        return make_optimiser(self.network, self._config, orthogonal_dtype=self._precision)
-
-    def training_step(self, batch: ExampleBatch, batch_idx: int) -> dict[str, Any]:
-        """Do one optimiser step.
-
-        Raises:
-            NonFiniteError: before the optimiser touches the weights.
-        """
-        plain: Any = self.optimizers(use_pl_optimizer=False)
-        plain.set_learning_rates(learning_rate_factor(self._config, batch.step))
-        plain.zero_grad(set_to_none=True)
+    def losses(self, batch: ExampleBatch) -> Iterator[Tensor]:
+        """The one loss of the batch."""
         head: Any = self.network
         with autocast(self.device, self._precision):
             loss = head.loss(batch)
-        self.manual_backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._config.gradient_clip)
-        if not bool(torch.isfinite(norm) & torch.isfinite(loss)):
-            raise NonFiniteError(
-                f"step {batch.step + 1}: loss {loss.item()}, gradient norm {norm.item()}; the weights were not "
-                "updated. Lower the learning rate, or look at the examples of this step"
-            )
-        stepper: Any = self.optimizers()
-        stepper.step()
-        return {"loss": loss.detach(), "gradient_norm": norm, "learning_rate": plain.param_groups[0]["lr"]}
+        yield loss

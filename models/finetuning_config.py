@@ -27,3 +27,10 @@ class FineTuningConfig(OptimisationConfig):
         "cosine", description="Shape of the learning rate over the run; both end at 0."
     )
     warmup_fraction: float = Field(0.1, ge=0.0, le=1.0, description="Share of the steps with a rising rate.")
+    spike_sigma: float = Field(
+        0.0,
+        ge=0.0,
+        le=1000.0,
+        description="As in pretraining, but off: once a task is learned the losses are near 0, and what the guard "
+        "would refuse are the few examples left to learn from.",
+    )

@@ -72,6 +72,17 @@ class WindowSampler:
         epochs, places = np.divmod(samples, self.windows_per_epoch)
         return np.array([self._offset(int(e), int(p)) for e, p in zip(epochs, places, strict=True)], np.int64)
 
+    def place(self, step: int) -> dict[str, int]:
+        """Where training stands before `step`, in samples of all ranks: the same on any number of them."""
+        epoch, within = divmod(step * self._batch, self.windows_per_epoch)
+        return {
+            "samples": step * self._batch,
+            "epoch": epoch,
+            "samples_in_epoch": within,
+            "samples_per_epoch": self.windows_per_epoch,
+            "seed": self._seed,
+        }
+
     def batch(self, step: int) -> NDArray[np.int64]:
         """This rank's rows of the batch of `step`: (B / ranks, T + 1) ids."""
         offsets = self.windows_of(step)[self.first_row : self.first_row + self._local]

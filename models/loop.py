@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.utilities.exceptions import SIGTERMException
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -26,10 +25,9 @@ from models.checkpoint import (
     refuse_other_identity,
     remove_leftovers,
 )
+from models.guarded_step import GuardedStep
 from models.monitor import Monitor
-
-TERMINATED = 143
-"""Exit status after SIGTERM: 128 and the number of the signal."""
+from models.signals import StopTraining, exit_status
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ def make_trainer(folder: Path, steps: int, checkpoint_io: VerifiedCheckpointIO) 
 
 def fit(
     trainer: pl.Trainer,
-    module: pl.LightningModule,
+    module: GuardedStep,
     loader: DataLoader[Any],
     monitor: Monitor,
     resume: Resume,
@@ -101,14 +99,19 @@ def fit(
 
     Raises:
         CheckpointError: the loop ended early without an error.
-        SystemExit: with status 143, on SIGTERM.
+        SystemExit: with status 143 on SIGTERM and 130 on SIGINT, after a checkpoint at the next step's border,
+            or at once when the signal came twice.
     """
     trainer.callbacks.append(monitor)  # type: ignore[attr-defined]
-    try:
-        trainer.fit(module, loader, ckpt_path=None if resume.path is None else str(resume.path))
-    except SIGTERMException:
-        # Lightning's own exception would end the process with status 0
-        raise SystemExit(TERMINATED) from None
+    # Lightning's handler broadcasts to other ranks from within the signal, and calls ours at every second one
+    trainer._signal_connector.register_signal_handlers = lambda: None
+    with module.stop.listening():
+        try:
+            trainer.fit(module, loader, ckpt_path=None if resume.path is None else str(resume.path))
+        except StopTraining as stopped:
+            raise SystemExit(stopped.status) from None
+    if module.stop.signal:  # it came too late for this training, not for the process
+        raise SystemExit(exit_status(module.stop.signal))
     if trainer.global_step != trainer.max_steps:
         raise CheckpointError(
             f"training ended at step {trainer.global_step} of {trainer.max_steps} without an error"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from models.loader import WindowSampler, training_loader
 from models.loop import Resume, fit, make_trainer, open_checkpoints, quiet_lightning
 from models.monitor import Monitor, OnMetrics
 from models.pretraining import PARAMETER_PREFIX, NonFiniteError, Pretraining
+from models.seen import documents_of
 from models.shards import TokenShard
 from models.training_config import RUNTIME_FIELDS, TrainingConfig
 from models.transformer import LanguageModel
@@ -71,8 +72,9 @@ def train(
         ValueError: configurations that do not fit together or with the shards (`ShardError`).
         IdentityError: the checkpoints in `folder` belong to another run.
         CheckpointError: a checkpoint could not be written.
-        NonFiniteError: the loss or gradient of a step was not finite.
-        SystemExit: with status 143, on SIGTERM, after a checkpoint at the next step's end.
+        NonFiniteError: the loss or gradient of a step was not finite; `checkpoints/bad_batches.json` in `folder`
+            names the documents.
+        SystemExit: with status 143 on SIGTERM and 130 on SIGINT, after a checkpoint at the next step's end.
 
     """
     shard = TokenShard(shards, split)
@@ -126,21 +128,10 @@ def _fit(
     progress: bool | None,
 ) -> dict[str, float]:
     """Run Lightning from `resume` (or the start) to the last step; return the last metrics."""
-    trainer = make_trainer(folder, config.steps, VerifiedCheckpointIO(identity, PARAMETER_PREFIX))
+    checkpoints = VerifiedCheckpointIO(identity, PARAMETER_PREFIX, background=config.checkpoint_async)
+    trainer = make_trainer(folder, config.steps, checkpoints)
     device = trainer.strategy.root_device
     precision = resolve_precision(config.precision, device)
-    monitor = Monitor(
-        folder=resume.checkpoints,
-        steps=config.steps,
-        per_step=config.batch_size * config.context_length,
-        checkpoint_every=config.checkpoint_every,
-        validate_every=config.validate_every,
-        validate=_validator(model, shard.folder, config, precision),
-        on_metrics=on_metrics,
-        progress=progress,
-    )
-    trunk = maybe_compile(model.model, config.compile, training_flops(model.config, config))
-    module = Pretraining(model, config, trunk, precision, model.config.mask_token_id or 0)
     sampler = WindowSampler(
         shard,
         context_length=config.context_length,
@@ -149,12 +140,25 @@ def _fit(
         rank=trainer.global_rank,
         ranks=trainer.world_size,
     )
+    monitor = Monitor(
+        folder=resume.checkpoints,
+        steps=config.steps,
+        per_step=config.batch_size * config.context_length,
+        checkpoint_every=config.checkpoint_every,
+        validate_every=config.validate_every,
+        validate=_validator(model, shard.folder, config, precision),
+        place=lambda step: sampler.place(step) | config.mixture,
+        on_metrics=on_metrics,
+        progress=progress,
+    )
+
+    def blame(step: int, ranks: Sequence[int]) -> str:
+        return _name_bad_batch(resume.checkpoints / BAD_BATCHES, shard, sampler, config, step, ranks)
+
+    trunk = maybe_compile(model.model, config.compile, training_flops(model.config, config))
+    module = Pretraining(model, config, trunk, precision, model.config.mask_token_id or 0, blame)
     loader = training_loader(sampler, lambda: trainer.global_step)
-    try:
-        return fit(trainer, module, loader, monitor, resume)
-    except NonFiniteError:
-        _name_bad_batch(folder / BAD_BATCHES, sampler, trainer.global_step, config)
-        raise
+    return fit(trainer, module, loader, monitor, resume)
 
 
 def _validator(
@@ -164,11 +168,28 @@ def _validator(
     return lambda: validate(model, shard, config, precision)
 
 
-def _name_bad_batch(path: Path, sampler: WindowSampler, step: int, config: TrainingConfig) -> None:
-    """Write down which windows of the training tokens the failed step read, for whoever looks into it."""
-    windows = [int(offset) for offset in sampler.windows_of(step)]
-    report = {"step": step + 1, "context_length": config.context_length, "first_tokens": windows}
+def _name_bad_batch(
+    path: Path,
+    shard: TokenShard,
+    sampler: WindowSampler,
+    config: TrainingConfig,
+    step: int,
+    ranks: Sequence[int],
+) -> str:
+    """Write down which documents the failed step read, for whoever looks into it, and say where.
+
+    The file lies among the checkpoints, since these outlive a stage that fails.
+    """
+    windows = sampler.windows_of(step)
+    report = {
+        "step": step + 1,
+        "ranks": list(ranks),
+        "context_length": config.context_length,
+        "first_tokens": windows.tolist(),
+        "documents": documents_of(shard, windows, config.context_length),
+    }
     path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return f": {path} names the documents"
 
 
 def _result(

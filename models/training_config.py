@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 RUNTIME_FIELDS = frozenset(
-    {"compile", "threads", "checkpoint_every", "validate_every", "validation_tokens", "gradient_accumulation"}
+    {
+        "compile",
+        "threads",
+        "checkpoint_every",
+        "checkpoint_async",
+        "validate_every",
+        "validation_tokens",
+        "gradient_accumulation",
+    }
 )
 """Fields that change how a run is carried out but not what it learns; a resume may change them. (All but the
 last-digit rounding: bitwise equality is promised for equal fields on an equal machine.)"""
@@ -52,11 +60,29 @@ class OptimisationConfig(BaseModel):
         0.4, ge=0.0, le=1.0, description="Share of the steps with a falling rate (warmup-stable-decay only)."
     )
     gradient_clip: float = Field(1.0, gt=0.0, description="Largest norm of the gradient of all parameters.")
+    spike_sigma: float = Field(
+        6.0,
+        ge=0.0,
+        le=1000.0,
+        description="A step is skipped whose loss or gradient norm is this many standard deviations above the "
+        "mean of the accepted steps before it; 0 skips none.",
+    )
+    spike_window: int = Field(
+        128,
+        ge=8,
+        le=100_000,
+        description="Accepted steps that a spike is held against; none is skipped earlier.",
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="Arithmetic of the matrix products; auto takes bf16 where the hardware has it."
     )
     checkpoint_every: int = Field(
         250, ge=1, description="Steps between checkpoints; the last step has one too."
+    )
+    checkpoint_async: bool = Field(
+        False,
+        description="Write checkpoints in a thread while training goes on, from a copy of the weights and of the "
+        "optimiser's state in memory.",
     )
     validate_every: int = Field(
         250, ge=1, description="Steps between validations; the last step has one too."
@@ -120,6 +146,11 @@ class TrainingConfig(OptimisationConfig):
         """How many sequences of every batch are trained on the next word; the rest on hidden words."""
         shares = {"causal": 1.0, "masked": 0.0, "hybrid": self.causal_fraction}
         return round(shares[self.objective] * self.batch_size)
+
+    @property
+    def mixture(self) -> dict[str, int]:
+        """How many sequences of every batch each objective has."""
+        return {"causal_rows": self.causal_rows, "masked_rows": self.batch_size - self.causal_rows}
 
     def is_causal_row(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of these rows of the global batch are trained on the next word.

@@ -26,6 +26,7 @@ from models.checkpoint import (
     remove_leftovers,
     verify,
 )
+from models.checkpoint_files import describe, write_manifest
 
 IDENTITY = {"model.hidden_size": "32", "data": "abc"}
 Usage = namedtuple("Usage", "total used free")
@@ -61,7 +62,8 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
 def test_nothing_is_left_beside_the_checkpoints_and_two_are_kept(tmp_path: Path) -> None:
     for step in (1, 2, 3, 10):
         save(tmp_path, step)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-000000003", "step-000000010"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["LATEST", "step-000000003", "step-000000010"]
+    assert (tmp_path / "LATEST").read_text() == "step-000000010\n"
     assert sorted(path.name for path in checkpoint_path(tmp_path, 10).iterdir()) == [
         "manifest.json", "model.safetensors", "state.pt",
     ]  # fmt: skip
@@ -69,6 +71,15 @@ def test_nothing_is_left_beside_the_checkpoints_and_two_are_kept(tmp_path: Path)
 
 def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
+
+
+def _append(path: Path) -> None:
+    path.write_bytes(path.read_bytes() + b" ")
+
+
+def _replace(path: Path, old: str, new: str) -> None:
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
 
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
@@ -80,21 +91,27 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "state missing": lambda folder: (folder / "state.pt").unlink(),
     "manifest missing": lambda folder: (folder / "manifest.json").unlink(),
     "manifest truncated": lambda folder: truncate(folder / "manifest.json"),
+    "manifest with a space more": lambda folder: _append(folder / "manifest.json"),
+    "manifest of another world": lambda folder: _replace(
+        folder / "manifest.json", '"world_size": 1', '"world_size": 2'
+    ),
     "manifest of another shape": lambda folder: (folder / "manifest.json").write_text("[1]") and None,
-    "manifest of another step": lambda folder: _set_step(folder, 7),
+    "manifest of another step": lambda folder: sign_again(folder, step=7),
     "manifest leads outside": lambda folder: _list_outside(folder),
 }
 
 
+def sign_again(folder: Path, **changes: Any) -> None:
+    """Write the manifest that an attacker would: right in every digest."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["digest"]
+    manifest["files"] = {name: describe(folder / name) for name in ("model.safetensors", "state.pt")}
+    write_manifest(folder, {**manifest, **changes})
+
+
 def _list_outside(folder: Path) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"]["../../x"] = manifest["files"]["state.pt"]
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def _set_step(folder: Path, step: int) -> None:
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "step": step}))
+    described = describe(folder / "state.pt")
+    sign_again(folder, files=dict.fromkeys(("model.safetensors", "state.pt", "../../x"), described))
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=str)
@@ -132,7 +149,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path: Path, value: float)
     good = save(tmp_path, 1)
     with pytest.raises(CheckpointError, match=r"the weight w is not finite"):
         save(tmp_path, 2, value)
-    assert [path.name for path in tmp_path.iterdir()] == [good.name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["LATEST", good.name]
     verify(good)
 
 
@@ -169,6 +186,7 @@ def test_whichever_file_operation_fails_the_last_checkpoint_stays(
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", fail_in_turn(os.fsync))
             patch.setattr(Path, "rename", fail_in_turn(Path.rename))
+            patch.setattr(Path, "replace", fail_in_turn(Path.replace))
             patch.setattr(Path, "write_text", fail_in_turn(Path.write_text))
             patch.setattr(module, "save_file", fail_in_turn(module.save_file))
             patch.setattr(torch, "save", fail_in_turn(torch.save))
@@ -182,7 +200,8 @@ def test_whichever_file_operation_fails_the_last_checkpoint_stays(
                 shutil.rmtree(checkpoint_path(tmp_path, 3), ignore_errors=True)
                 continue
         break
-    assert failures == 10  # two writers, the manifest, five syncs, publishing, and letting the oldest go
+    # two writers, the manifest, five syncs, publishing; LATEST with its two syncs; letting the oldest go
+    assert failures == 14
     assert latest_valid(tmp_path) == checkpoint_path(tmp_path, 3)
 
 
@@ -200,9 +219,7 @@ def test_a_state_that_would_run_code_is_refused_even_with_right_hashes(tmp_path:
 
     path = save(tmp_path, 1)
     (path / "state.pt").write_bytes(pickle.dumps({"global_step": Bomb()}))
-    manifest = json.loads((path / "manifest.json").read_text())
-    manifest["files"]["state.pt"] = module._describe(path / "state.pt")
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    sign_again(path)
     with pytest.raises(CheckpointError, match=r"state\.pt: cannot be read"):
         VerifiedCheckpointIO(IDENTITY, "network.").load_checkpoint(path, weights_only=False)
     assert not (tmp_path / "canary").exists()
@@ -212,10 +229,11 @@ def test_leftovers_of_killed_writers_go_and_checkpoints_stay(tmp_path: Path) -> 
     path = save(tmp_path, 1)
     (tmp_path / ".tmp-step-000000002-0123").mkdir()
     (tmp_path / ".tmp-step-000000002-0123" / "model.safetensors").write_bytes(b"half")
+    (tmp_path / ".tmp-LATEST-0123").write_text("step-0")
     remove_leftovers(tmp_path)
-    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["LATEST", path.name]
 
 
 def test_a_removed_checkpoint_is_gone(tmp_path: Path) -> None:
     VerifiedCheckpointIO(IDENTITY, "network.").remove_checkpoint(save(tmp_path, 1))
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["LATEST"]

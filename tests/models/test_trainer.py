@@ -23,6 +23,7 @@ from models.execution import maybe_compile, resolve_precision
 from models.loader import WindowSampler
 from models.pretraining import NonFiniteError
 from models.scoring import evaluate_documents
+from models.seen import documents_of
 from models.shards import ShardError, TokenShard
 from models.trainer import train
 from models.validation_loss import masked_validation_loss
@@ -196,7 +197,7 @@ def test_asked_to_terminate_it_saves_and_goes_on_later(shards: Path, tmp_path: P
     process = subprocess_run(shards, tmp_path / "run", **options)
     stop_at(process, 12, signal.SIGTERM)
     assert process.returncode == 143
-    (saved,) = (tmp_path / "run" / "checkpoints").iterdir()
+    (saved,) = (tmp_path / "run" / "checkpoints").glob("step-*")
     result, rest = run(shards, tmp_path / "run", **options)
     assert 12 <= result.resumed_from < 400
     assert saved == checkpoint_path(saved.parent, result.resumed_from)
@@ -242,12 +243,20 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(
         return result._replace(loss=result.loss * value) if arguments[2].step == 12 else result
 
     monkeypatch.setattr(pretraining, "step_loss", broken)
-    with pytest.raises(NonFiniteError, match=r"step 13: loss (nan|inf)"):
+    with pytest.raises(
+        NonFiniteError, match=r"step 13: loss (nan|inf).*bad_batches\.json names the documents"
+    ):
         run(shards, tmp_path / "run")
-    report = json.loads((tmp_path / "run" / "bad_batches.json").read_text())
+    report = json.loads((tmp_path / "run" / "checkpoints" / "bad_batches.json").read_text())
     shard = TokenShard(shards, "train")
     windows = WindowSampler(shard, context_length=CONTEXT, batch_size=4, seed=0).windows_of(12)
-    assert report == {"step": 13, "context_length": CONTEXT, "first_tokens": windows.tolist()}
+    assert report == {
+        "step": 13,
+        "ranks": [0],
+        "context_length": CONTEXT,
+        "first_tokens": windows.tolist(),
+        "documents": documents_of(shard, windows, CONTEXT),
+    }
     monkeypatch.undo()
     expected, _ = run(shards, tmp_path / "undisturbed")
     result, _ = run(shards, tmp_path / "run")

@@ -1,0 +1,55 @@
+"""SIGTERM and SIGINT during training: heeded at the next step's border, and at once when they come twice."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+HEEDED = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopTraining(Exception):  # noqa: N818 - nothing went wrong
+    """Ends training between two steps, after a checkpoint, because the process was asked to stop."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"asked to stop by signal {signal_number}")
+        self.status = exit_status(signal_number)
+
+
+class LeaveAtOnce(SystemExit):
+    """A second signal: nothing is finished, nothing is waited for. Checkpoints are whole or absent anyway."""
+
+
+def exit_status(signal_number: int) -> int:
+    """What a shell reports of a process that a signal ended: 143 for SIGTERM, 130 for SIGINT."""
+    return 128 + signal_number
+
+
+class StopRequest:
+    """Whether somebody asked this process to stop; `signal` is 0 until then."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGTERM and SIGINT here instead of where they went; only a main thread can, others change nothing."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._take) for number in HEEDED}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        # Nothing is logged: a handler may interrupt the logging of the very thread it would wait for.
+        if self.signal:
+            signal.signal(number, signal.SIG_DFL)  # a third one needs no Python to be obeyed
+            raise LeaveAtOnce(exit_status(number))
+        self.signal = number
