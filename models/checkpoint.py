@@ -2,7 +2,8 @@
 
 A checkpoint is a folder `step-000001000/`: weights as safetensors under Hugging Face's names, loop and
 optimiser state readable with `torch.load(weights_only=True)`, and `manifest.json` with the size and SHA-256
-of both, written last. It is built beside its final place (never in $TMPDIR), every file and folder is
+of every file, written last. What ranks hold in parts (`models.sharding`) lies in `models.row_files` instead.
+It is built beside its final place (never in $TMPDIR), every file and folder is
 fsynced, and a rename publishes it.
 
 Lightning's own writer reports success where nothing was saved (Lightning #21800), goes through $TMPDIR and
@@ -27,7 +28,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from models.row_files import RowFiles, RowFilesError, join
+
 WEIGHTS, STATE, MANIFEST = "model.safetensors", "state.pt", "manifest.json"
+WEIGHT_ROWS = "state_dict/"
+"""What the names of weights begin with in files of rows."""
 KEPT = 2
 _SCHEMA = 1
 _SPACE_FACTOR = 1.1
@@ -73,8 +78,8 @@ def verify(path: Path) -> dict[str, Any]:
 
     """
     manifest = read_manifest(path)
-    for name in (WEIGHTS, STATE):
-        file, promised = path / name, manifest["files"][name]
+    for name, promised in manifest["files"].items():
+        file = path / name
         try:
             found = _describe(file)
         except OSError as error:
@@ -98,7 +103,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
             manifest["schema"] == _SCHEMA
             and checkpoint_path(path.parent, int(manifest["step"])) == path
             and isinstance(manifest["identity"], dict)
-            and manifest["files"].keys() == {WEIGHTS, STATE}
+            and manifest["files"].keys() >= {WEIGHTS, STATE}
+            and all(name == Path(name).name for name in manifest["files"])
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{file}: missing or malformed ({error})") from error
@@ -135,14 +141,25 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     verify(path)
     try:
         weights = load_file(path / WEIGHTS)
+        rows = RowFiles(path)
+        weights |= {
+            name.removeprefix(WEIGHT_ROWS): rows.whole(name)
+            for name in rows.names
+            if name.startswith(WEIGHT_ROWS)
+        }
     except SafetensorError as error:
         raise CheckpointError(f"{path / WEIGHTS}: not a safetensors file ({error})") from error
+    except RowFilesError as error:
+        raise CheckpointError(str(error)) from error
     _refuse_non_finite(weights, path / WEIGHTS)
     return weights
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Return everything but the weights, read without executing anything. Verify the checkpoint first."""
+    """Return everything but the weights, read without executing anything. Verify the checkpoint first.
+
+    What lies in files of rows is marked, for `models.row_files.join` to put in.
+    """
     try:
         state = torch.load(path / STATE, map_location="cpu", weights_only=True)
     except Exception as error:  # torch reports a malformed file in many ways
@@ -202,13 +219,14 @@ class VerifiedCheckpointIO(CheckpointIO):
     def _fill(self, folder: Path, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
         torch.save(state, folder / STATE)
-        for name in (WEIGHTS, STATE):
+        names = sorted(file.name for file in folder.iterdir())
+        for name in names:
             _sync(folder / name)
         manifest = {
             "schema": _SCHEMA,
             "step": int(state["global_step"]),
             "identity": self._identity,
-            "files": {name: _describe(folder / name) for name in (WEIGHTS, STATE)},
+            "files": {name: _describe(folder / name) for name in names},
         }
         (folder / MANIFEST).write_text(
             json.dumps(manifest, indent=2, sort_keys=True) + "\n", encoding="utf-8"
@@ -221,7 +239,7 @@ class VerifiedCheckpointIO(CheckpointIO):
     ) -> dict[str, Any]:
         """Read a verified checkpoint in the shape Lightning expects; nothing in it is ever executed."""
         weights = load_weights(Path(path))
-        state = load_state(Path(path))
+        state = dict(join(load_state(Path(path)), RowFiles(Path(path)).whole))
         state["state_dict"] = {self._prefix + name: tensor for name, tensor in weights.items()}
         return state
 

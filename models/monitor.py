@@ -67,7 +67,8 @@ class Monitor(pl.Callback):
     ) -> None:
         """Count `per_step` tokens (or other `counted` things) a step; save to `folder`.
 
-        `on_metrics(step, metrics)` is called for every step, on the main thread of rank 0.
+        `on_metrics(step, metrics)` is called for every step, on rank 0; `validate()` on every rank, for those
+        to take part that hold a part of the model.
         """
         self._folder, self._steps, self._per_step = folder, steps, per_step
         self._counted, self._speed = counted, f"{counted}_per_second"
@@ -96,9 +97,9 @@ class Monitor(pl.Callback):
         metrics = {name: float(value) for name, value in outputs.items()}
         metrics[self._counted] = float(step * self._per_step)
         metrics[self._speed] = self._per_step / (time.perf_counter() - self._started)
+        if self._due(step, self._validate_every):
+            metrics |= self._validate()
         if trainer.is_global_zero:
-            if self._due(step, self._validate_every):
-                metrics |= self._validate()
             self._on_metrics(step, metrics)
             if self._progress is not None:
                 self._progress.update(step, metrics)

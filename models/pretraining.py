@@ -8,13 +8,15 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.strategies import ParallelStrategy
-from torch import Tensor
+from torch import Tensor, nn
 
+from models.dtensors import whole
 from models.linear_cross_entropy import output_head
 from models.loader import Batch
 from models.objectives import StepLoss, Trunk, step_loss
 from models.optimiser import MuonAdamW, make_optimiser
 from models.scoring import autocast
+from models.sharding import ShardedStrategy
 from models.training_config import TrainingConfig, learning_rate_factor
 from models.transformer import LanguageModel
 
@@ -26,6 +28,22 @@ PARAMETER_PREFIX = "network."
 
 class NonFiniteError(FloatingPointError):
     """The loss or the gradient became NaN or infinite; the weights are still those of the step before."""
+
+
+class _Loss(nn.Module):
+    """The loss of a micro-batch as one module: what brings weights together that ranks hold in parts."""
+
+    def __init__(self, network: LanguageModel, trunk: Trunk, config: TrainingConfig, mask_id: int) -> None:
+        super().__init__()
+        self.network, self._trunk = (
+            network,
+            (trunk,),
+        )  # in a tuple, lest a compiled twin be a second submodule
+        self._config, self._mask_id = config, mask_id
+
+    def forward(self, batch: Batch) -> StepLoss:
+        """Apply the configured objective."""
+        return step_loss(self._trunk[0], output_head(self.network), batch, self._config, self._mask_id)
 
 
 class Pretraining(pl.LightningModule):
@@ -47,8 +65,16 @@ class Pretraining(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.network, self._config = network, config
-        self._trunk = (trunk,)  # in a tuple, lest a compiled twin be registered as a second submodule
-        self._precision, self._mask_id = precision, mask_id
+        self._loss = (
+            _Loss(network, trunk, config, mask_id),
+        )  # in a tuple, or each weight would have two names
+        self._precision = precision
+
+    def configure_model(self) -> None:
+        """Deal the weights out, if that is how ranks share the work."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, ShardedStrategy):
+            strategy.shard(self._loss[0], self.network.model.layers)
 
     def configure_optimizers(self) -> MuonAdamW:
         """Make the one optimiser; its rates are set anew in every step."""
@@ -66,7 +92,7 @@ class Pretraining(pl.LightningModule):
         plain.set_learning_rates(factor)
         plain.zero_grad(set_to_none=True)
         metrics = self._accumulate(batch)
-        norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._config.gradient_clip)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.network.parameters(), self._config.gradient_clip))
         if not bool(torch.isfinite(norm) & torch.isfinite(metrics["loss"])):
             raise NonFiniteError(
                 f"step {batch.step + 1}: loss {float(metrics['loss'])}, gradient norm {float(norm)}; "
@@ -82,9 +108,7 @@ class Pretraining(pl.LightningModule):
         totals = torch.zeros(1 + 2 * len(OBJECTIVES), device=self.device, dtype=torch.float64)
         for number, part in enumerate(parts, start=1):
             with autocast(self.device, self._precision):
-                result = step_loss(
-                    self._trunk[0], output_head(self.network), part, self._config, self._mask_id
-                )
+                result: StepLoss = self._loss[0](part)
             with self._local_unless(number == len(parts)):
                 self.manual_backward(result.loss / len(parts))
             totals += _as_totals(result, len(parts))
