@@ -2,8 +2,9 @@
 
     python -m models.rank_launcher FAILURES ARGUMENTS-OF-TORCHRUN...
 
-FAILURES becomes a JSON list of `Failure`, the cause first. torchrun itself says it in forty lines of log, and would
-leave the ranks behind if it were killed; they end with it because they ask to (`models.ranks.die_with`).
+FAILURES becomes a JSON list (`described`), the cause first; `-` has the cause said on standard error. torchrun itself
+says it in forty lines of log, and would leave the ranks behind if it were killed; they end with it because they ask
+to (`models.ranks.die_with_parent`).
 """
 
 from __future__ import annotations
@@ -13,16 +14,17 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Collection
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.ranks import TERMINATED, die_with, lost_others
+from models.ranks import PARENT, TERMINATED, die_with_parent, lost_others, waited_in_vain
 
 
 def main(arguments: list[str]) -> int:
     """Run torchrun; returns the exit status: 0 all ranks trained, 143 stopped on request, 1 a rank failed."""
-    die_with(os.getppid())
+    die_with_parent()
+    os.environ[PARENT] = str(os.getpid())
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.run import main as torchrun
@@ -34,37 +36,52 @@ def main(arguments: list[str]) -> int:
     except SignalException:
         return TERMINATED
     except ChildFailedError as error:
-        found = [_described(rank, failure) for rank, failure in error.failures.items()]
-        if all(failure["lost_others"] for failure in found):
-            found += _silent(rest, error.failures)
-        found.sort(key=lambda failure: (failure["lost_others"], failure["when"], failure["rank"]))
-        Path(failures).write_text(json.dumps(found, indent=1), encoding="utf-8")
+        if all(failure.exitcode == TERMINATED for failure in error.failures.values()):
+            return TERMINATED
+        _tell(described(error.failures), failures)
         return 1
     return 0
 
 
-def _described(rank: int, failure: Any) -> dict[str, Any]:
-    """One rank's end: what it said of itself, or the signal that ended it."""
-    message = failure.message["message"] if isinstance(failure.message, dict) else str(failure.message)
-    ended_by_torchrun = failure.exitcode in (-signal.SIGTERM, TERMINATED)
-    if failure.exitcode < 0:
-        name = signal.Signals(-failure.exitcode).name
-        hint = ", likely out of memory or ended from outside" if name == "SIGKILL" else ""
-        message = f"was killed ({name}{hint})"
-    cause = message or f"ended with status {failure.exitcode} without a word"
-    lost = ended_by_torchrun or lost_others(message)
-    return {"rank": rank, "cause": cause, "when": failure.timestamp, "lost_others": lost}
+def _tell(found: list[dict[str, Any]], where: str) -> None:
+    if where == "-":
+        sys.stderr.write(f"rank {found[0]['rank']}: {found[0]['cause']}\n")
+    else:
+        Path(where).write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
-def _silent(arguments: list[str], failed: Collection[int]) -> list[dict[str, Any]]:
-    """Ranks that left no word, where the others only say that they waited: those that were waited for."""
-    from torch.distributed.run import parse_args
+def described(failures: Mapping[int, Any]) -> list[dict[str, Any]]:
+    """Every rank's end, the cause first: what it said of itself, or the signal that ended it."""
+    messages = {rank: _message(failure) for rank, failure in failures.items()}
+    waited = any(waited_in_vain(message) for message in messages.values())
+    found = []
+    for rank, failure in failures.items():
+        # torchrun ends the others when one has failed; who was not to be ended so is who they waited for
+        ended = failure.exitcode in (-signal.SIGTERM, TERMINATED)
+        cause = messages[rank] or _silent_end(failure.exitcode, waited)
+        found.append(
+            {
+                "rank": rank,
+                "cause": cause,
+                "when": failure.timestamp,
+                "lost_others": ended or lost_others(cause),
+            }
+        )
+    return sorted(found, key=lambda failure: (failure["lost_others"], failure["when"], failure["rank"]))
 
-    options = parse_args(arguments)
-    spoke = {int(path.parent.name) for path in Path(options.log_dir).glob("*/attempt_0/*/error.json")}
-    silent = set(range(int(options.nproc_per_node))) - spoke - set(failed)
-    cause = "did not answer the other ranks"
-    return [{"rank": rank, "cause": cause, "when": 0, "lost_others": False} for rank in sorted(silent)]
+
+def _message(failure: Any) -> str:
+    """What a rank said itself; torchrun has words of its own for one that said nothing."""
+    said = failure.message["message"] if isinstance(failure.message, dict) else ""
+    return " ".join(str(said).split())
+
+
+def _silent_end(status: int, waited: bool) -> str:
+    if status == -signal.SIGKILL and waited:
+        return "did not answer the other ranks, nor the wish to stop"
+    if status == -signal.SIGKILL:
+        return "was killed (SIGKILL: out of memory, or from outside)"
+    return f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
 
 
 if __name__ == "__main__":

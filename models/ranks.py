@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 TERMINATED = 143
 STOP_SECONDS = 20.0
 """How long a rank that was asked to stop may take to end its step and save."""
+PARENT = "UNVEIL_PARENT"
+"""The variable by which a starter tells its process id: it may be gone before it could be asked for."""
 _ASIDE_SECONDS = 5.0  # for which a rank that waited in vain lets the one it waited for be named first
 _FIRST_STEP_SECONDS = 300.0
 _LOOK_SECONDS = 0.1
@@ -65,12 +67,12 @@ class RankJob(BaseModel):
 
 def main(arguments: list[str]) -> int:
     """Be one rank; returns the exit status: 0 trained, 143 stopped after a checkpoint, 1 anything else."""
-    die_with(os.getppid())
+    die_with_parent()
     logging.basicConfig(format=f"rank {_number('RANK', 0)}: %(message)s", level=logging.WARNING)
     job = RankJob.model_validate_json(Path(arguments[0]).read_text(encoding="utf-8"))
     from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
-    from models.rank_watch import RankWatch, RanksError
+    from models.rank_watch import RanksError, RankWatch
 
     errors, watch, failures = get_error_handler(), RankWatch(), list[BaseException]()
     errors.initialize()
@@ -92,11 +94,18 @@ def main(arguments: list[str]) -> int:
 
 def lost_others(message: str) -> bool:
     """Whether an error says that other ranks did not answer, rather than that something is wrong with this one."""
-    return any(sign in message for sign in (_WAITED, "gloo/transport", "DistBackendError", "DistNetworkError"))
+    signs = ("gloo/transport", "DistBackendError", "DistNetworkError")
+    return waited_in_vain(message) or any(sign in message for sign in signs)
 
 
-def die_with(parent: int) -> None:
-    """Have the kernel end this process when `parent`, which started it, is gone; where it cannot, see `_attend`."""
+def waited_in_vain(message: str) -> bool:
+    """Whether an error says that another rank did not answer for `timeout_seconds`."""
+    return _WAITED in message
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the one that started it is gone; elsewhere than on Linux, see `_attend`."""
+    parent = int(os.environ.get(PARENT, os.getppid()))
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:

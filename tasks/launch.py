@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from models.ranks import PARENT, TERMINATED
 from tasks.durable import replace_atomically
 from tasks.errors import UnveilError
 
@@ -88,11 +89,12 @@ def write_job(job: RankJob, path: Path) -> Path:
 def ask_for_ranks(job: RankJob, number: int) -> WaitingForRanksError:
     """Prepare a training whose ranks a cluster starts; the error to raise tells what each node has to run."""
     path = write_job(job, job.folder / "checkpoints" / "job.json")
-    command = f"torchrun --nproc-per-node {number or 'gpu'} -m models.ranks {shlex.quote(str(path))}"
+    ranks = f"--nproc-per-node {number or 'gpu'} -m models.ranks {shlex.quote(str(path))}"
     return WaitingForRanksError(
         "waits for ranks started elsewhere",
         stage="pretraining",
-        remedy=f"run `{command}` with the cluster's rendezvous on every node, then this command again",
+        remedy=f"run `python -m models.rank_launcher - {ranks}` with the cluster's rendezvous on every node "
+        "(docs/clusters.md), then this command again",
     )
 
 
@@ -120,7 +122,7 @@ def _environment(number: int) -> dict[str, str]:
     path = os.pathsep.join(part for part in (str(_ROOT), os.environ.get("PYTHONPATH")) if part)
     own = {"OMP_NUM_THREADS": str(threads)}
     own |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback} if loopback else {}
-    return {**own, **os.environ, "PYTHONPATH": path}
+    return {**own, **os.environ, "PYTHONPATH": path, PARENT: str(os.getpid())}
 
 
 def _gpus() -> int:
@@ -144,6 +146,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _failure(path: Path, status: int) -> RanksError:
     remedy = "run again to go on from the last checkpoint"
+    if status == TERMINATED:
+        return RanksError("the ranks were asked to stop from outside, and saved", remedy=remedy)
     if not path.exists():
         return RanksError(f"torchrun ended with status {status} without naming a rank", remedy=remedy)
     first, *others = json.loads(path.read_text(encoding="utf-8"))

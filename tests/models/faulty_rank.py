@@ -25,8 +25,8 @@ def step_loss(*arguments: Any) -> Any:
             raise ValueError("the dog ate this rank's batch")
         if how == "sleep":
             time.sleep(3600)
-        os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[str(how)])
-        time.sleep(1)
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
     return real(*arguments)
 
 
