@@ -173,7 +173,7 @@ def test_a_batch_that_falls_into_unequal_micro_batches_is_refused() -> None:
 
 def test_ranks_of_a_cluster_are_asked_for_and_their_result_is_taken_up(tmp_path: Path) -> None:
     inputs = {"tokenization": _shards(tmp_path / "text", "Boats leave the harbour at dawn")}
-    folder, config = tmp_path / "stage", _config(launch="external", number=8)
+    folder, config = tmp_path / "stage", _config(launch="external", number=4)
     folder.mkdir()
     with pytest.raises(
         WaitingForRanksError, match=r"models\.rank_launcher .*job\.json.* then this command again"
