@@ -74,8 +74,9 @@ class Monitor(pl.Callback):
     ) -> None:
         """Count `per_step` tokens (or other `counted` things) a step; save to `folder`.
 
-        `on_metrics(step, metrics)` is called for every step, on the main thread of rank 0. `place(step)` goes
-        into every checkpoint, and a checkpoint that says otherwise is not taken up.
+        `on_metrics(step, metrics)` is called for every step, on rank 0; `validate()` on every rank, for those
+        to take part that hold a part of the model. `place(step)` goes into every checkpoint, and a checkpoint
+        that says otherwise is not taken up.
         """
         self._folder, self._steps, self._per_step = folder, steps, per_step
         self._counted, self._speed = counted, f"{counted}_per_second"
@@ -114,10 +115,10 @@ class Monitor(pl.Callback):
         metrics[self._counted] = float(step * self._per_step)
         metrics[self._speed] = self._per_step / (time.perf_counter() - self._started)
         self._validation_loss = None
+        if _due(step, self._validate_every, self._steps):
+            metrics |= self._validate()
+            self._validation_loss = _score(metrics)
         if trainer.is_global_zero:
-            if _due(step, self._validate_every, self._steps):
-                metrics |= self._validate()
-                self._validation_loss = _score(metrics)
             self._on_metrics(step, metrics)
             if self._progress is not None:
                 self._progress.update(step, metrics)

@@ -75,7 +75,7 @@ class Stage:
         module = self.core.partition(":")[0]
         return {
             "stage": self.name,
-            "config": config.model_dump(mode="json"),
+            "config": config.deciding(),
             "inputs": {name: artifact.content for name, artifact in inputs.items()},
             "observed": _load(self.observe)(config) if self.observe else {},
             "code": code_version.modules(module),
