@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 _REACH, _LETTERS = 96, 32  # characters to look back over, and letters that may stand between word and number
 _BESIDE = 2  # letters between, where the number follows at once: "call at"
-_CUE = re.compile(
-    r"(?<![a-z[])(?:phon(?:e[ds]?|ing)|(?:cell|smart|tele)phones?|tel|call(?:s|ed|ing)?|mobile|cell|fax(?:ed)?|whatsapp|sms"
-    r"|texts?|text(?:ed|ing)|dial(?:l?ed|l?ing)?|ring|rang|hotline|helpline|landline|switchboard|pager|voice ?mail"
-    r"|reach(?:ed)?|contact|answer(?:s|ed|ing)?|messages?|registered"
-    r"|(?:my|your|his|her|our|their|the|new|old|work|home|office|direct|emergency) numbers?"
-    r"|t[ée]l[ée]phon\w*|tele[fv][oó]n\w*|tel[ée]fon\w*|m[óo]vil|celular(?:e|es)?|cellulare|rufnummer|handynummer|anrufen|puhelin\w*"
-    r"|tlf|телефон\w*|тел)(?![a-z])"
-    r"|(?<![\w.])(?:[TMPFH]|mob|ph|home|work|office|desk|direct)\.?:(?= ?$)",  # as on visiting cards
-    re.IGNORECASE,
-)
+_WHOSE = "my|your|his|her|our|their|the|new|old|work|home|office|direct|emergency"
+# Of lower-case text; a placeholder keeps its bracket and so is no word that announces.
+_WORD = re.compile(rf"(?:{_WHOSE}) numbers?(?![a-z])|no\.|№|\[?[^\W\d_]+")
+_CUES = frozenset(
+    {
+        "phone", "phones", "phoned", "phoning", "cellphone", "cellphones", "smartphone", "smartphones", "telephone",
+        "telephones", "tel", "call", "calls", "called", "calling", "mobile", "cell", "fax", "faxed", "whatsapp", "sms",
+        "text", "texts", "texted", "texting", "dial", "dialed", "dialled", "dialing", "dialling", "ring", "rang", "hotline",
+        "helpline", "landline", "switchboard", "pager", "voicemail", "reach", "reached", "contact", "answer", "answers",
+        "answered", "answering", "message", "messages", "registered", "móvil", "movil", "celular", "cellulare",
+        "rufnummer", "handynummer", "anrufen", "tlf", "тел",
+    }
+)  # fmt: skip
+_CUE_STEMS = ("téléphon", "teléfon", "telefon", "télefon", "telefón", "puhelin", "телефон")
+_LABEL = re.compile(
+    r"(?<![\w.])(?:[TMPFH]|mob|ph|home|work|office|desk|direct)\.?: ?$", re.IGNORECASE
+)  # as on cards
 # As address blocks have it: the kind of line behind the number. Or the sentence says it then.
 _BEHIND = re.compile(
     r"(?: |,? ?[-–] ?|, )\(?(?:office|home|work|mobile|cell|fax|direct|desk)\b"
@@ -43,14 +51,33 @@ _DATE = re.compile(
 def announced(text: str, start: int, end: int, letters: int = _LETTERS) -> bool:
     """Whether a word of the same line announces a number, or of the line before where the number begins one.
 
-    At most `letters` stand between. Distance is counted in letters: placeholders that take the place of numbers never bring a word nearer.
+    At most so many letters stand between. They are counted without digits, so that placeholders that take the
+    place of numbers never bring a word nearer.
     """
     if _BEHIND.match(text, end):
         return True
     *_, former, line = ["", *text[max(0, start - _REACH) : start].split("\n")]
     before = line if line.strip() else former
-    cues = [match.end() for match in _CUE.finditer(before)]
-    return bool(cues) and sum(map(str.isalpha, before[cues[-1] :])) <= letters
+    return bool(_LABEL.search(before, max(0, len(before) - 12))) or _is_cue_near(before, letters)
+
+
+def _is_cue_near(before: str, letters: int) -> bool:
+    since = 0
+    for word in reversed(_WORD.findall(before.lower())):
+        if word in _CUES or " " in word or word.startswith(_CUE_STEMS):
+            return since <= letters
+        since += len(word.lstrip("["))
+    return False
+
+
+def is_named(before: str, names: Collection[str], letters: int) -> bool:
+    """Whether one of the names stands at most so many letters before the end of what is before a number."""
+    since = 0
+    for word in reversed(_WORD.findall(before.lower())):
+        if word in names or since > letters:
+            return since <= letters
+        since += len(word)
+    return False
 
 
 def no_telephone(text: str, start: int, end: int) -> bool:

@@ -23,7 +23,7 @@ _SURE = (
     r"\+\d[\d ().-]{6,24}?"  # international
     r"|\(0?\d{2,4}\)[ -]?\d{3,4}[ .-]?\d{3,4}|\(0\d{1,4}\)[ -]?\d{2,8}(?:[ -]\d{2,4}){0,3}"
     rf"|\([1-9]\) ?(?!{_TWO_YEARS})\d{{3,4}}[ -]\d{{4}}|\([1-9]{{2}}\) ?9\d{{4}}-\d{{4}}"  # Chile, Hungary; Brazil
-    r"|(?:8[ -]?)?\(\d{3,5}\) ?\d{1,3}[ -]\d\d[ -]\d\d|8 0\d{2,4} \d{2,3}-\d\d-\d\d"  # Russia and Belarus, trunk prefix 8
+    r"|(?:8[ -]?)?\(\d{3,5}\) ?\d{1,3}[ -]\d\d[ -]\d\d|8 0\d{2,4} \d{2,3}-\d\d-\d\d"  # Russia, Belarus
     r"|\d{3}([-.])\d{3}\1\d{4}|1([-.])\d{3}\2\d{3}\2\d{4}"  # North America
     r"|0[1-9]\d{1,4}[/-]\d{5,8}"  # trunk prefix and the rest in one
     r"|0[1-9]\d{0,3}-\d{2,3}(?: \d{2,3}){1,3}"  # trunk prefix and groups, as in Sweden

@@ -1,9 +1,9 @@
-"""Telephone numbers that nothing announces: digits as a numbering plan has them, in a sentence that says nothing else.
+"""Telephone numbers that nothing announces: digits as a numbering plan has them, where nothing says otherwise.
 
-They are other numbers as easily, so three things must agree: the form is one in which some country writes its numbers, the
-number stands in prose or alone on its line, and no word beside it makes it a sum, an order or a book. The forms are those of
-the national plans (ITU-T E.129) that write no trunk prefix; `phones` knows the others. Random digits fit the plan of
-some country always (`docs/decisions/0008-personal-data.md`), so no plan is asked whether a number was given out.
+They are other numbers as easily, so three things must agree: some country writes its numbers in this form, the
+number stands in prose or alone on its line, and no word beside it makes it a sum, an order or a book. The forms are
+those of national plans that write no trunk prefix; `phones` knows the others. Whether a number was given out is not
+asked: digits at random are valid in some country nearly always (`docs/decisions/0008-personal-data.md`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from tasks.cleaning.phone_words import is_book, is_date, no_telephone
+from tasks.cleaning.phone_words import is_named, no_telephone
 
 # Digits with single separators between them, whole: a table's row is one run, and no form.
 _RUN = re.compile(r"\d++(?:[ -]\d++)*+")
@@ -43,7 +43,7 @@ _STAMP = re.compile(r"20\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[
 _WORD_SIZES = (1 << 31, 1 << 32, 1 << 33)  # the numbers around them are the limits of machines
 _COUNTING = ("0123456789" * 2, "9876543210" * 2)
 
-_LETTER = r"(?:[^\W\d_]|\[EMAIL\])"
+_LETTER = r"(?:(?<!\d)[^\W\d_](?!\d)|\[EMAIL\])"  # of a word; beside a digit it is one of a code
 _BEFORE = re.compile(rf"{_LETTER}[.,;:!?)]* (?:[-–—] )?[\"'(“‘]?$")
 _ALONE_BEFORE = re.compile(r"[ \t>*•–-]*[\"'(“‘]?")
 _CLOSED = r"[\"'’”)]?[.,;:!?]*[\"'’”)]?"
@@ -52,29 +52,41 @@ _BEHIND = re.compile(rf"{_CLOSED}(?:{_LINE_ENDS}| (?:[-–—] )?[\"'(“‘]?{_
 _SENTENCE_ENDS = re.compile(rf"[\"'’”)]?(?:[.;!?]+[\"'’”)]?(?:\s|\Z)|{_LINE_ENDS})")
 # Words that go on with a sentence and begin no name.
 _GOES_ON = re.compile(
-    r",? (?:and|or|but|if|is|was|to|for|when|because|today|tomorrow|tonight|now|please|after|before|at|on|as|so|then|that|which"
-    r"|who|can|could|will|would|has|have|thanks)\b"
+    r",? (?:and|or|but|if|is|was|to|for|when|because|today|tomorrow|tonight|now|please|after|before|at|on|as|so|then"
+    r"|that|which|who|can|could|will|would|has|have|thanks)\b"
 )
 _LINE_END = re.compile(rf"{_CLOSED}{_LINE_ENDS}")
 _REACH, _LINE_REACH = 48, 96  # characters to look back over, and of a line beside
 _LETTERS = 12  # that may stand between a noun and the number it counts or names
-_NOUN = re.compile(
-    r"(?<![a-z])(?:[ugp]?ids?|orders?|invoice|account|acct|card|ref(?:erence)?|ticket|case|claim|policy|customer|member|membership"
-    r"|patient|student|employee|licen[cs]e|passport|permit|serial|sku|upc|ean|gtin|asin|isbn|issn|lccn|oclc|pmid|pmc|doi|viaf|isni"
-    r"|arxiv|model|part|item|product|version|build|rev(?:ision)?|commit|patent|batch|lot|seed|hash|checksum|crc|keys?|tokens?"
-    r"|codes?|pin|zip|postal|postcode|timestamp|epoch|offset|address|port|size|length|range|values?|population|total|sum|count"
-    r"|tracking|shipment|parcel|booking|reservation|confirmation|transaction|barcode|bytes?|records?|rows?|table|figure|page"
-    r"|pages|chapter|volume|vol|section|bug|issue|catalog(?:ue)?|vin|vat|tax|bank|routing|balance|amount|price|cost|salary"
-    r"|revenue|budget|usd|eur|gbp|integers?|random|prime|equals|no\.|nr\.?|№)(?![a-z])",
-    re.IGNORECASE,
-)
-_UNIT = re.compile(
-    r" ?(?:[$€£¥₹%]|(?:usd|eur|gbp|czk|pln|sek|nok|dkk|kč|zł|kr|ft|rub|rubles?|yen|yuan|rupees|[kmgt]?i?b|bits?|hz|kg|g|km|mm|ms|ns"
-    r"|μs|units?|shares|votes|voters|soldiers|workers|children|households|students|points|records|rows|entries|files|residents"
-    r"|cells|cycles|iterations|steps|tokens|parameters)(?!\w))",
-    re.IGNORECASE,
-)
-_JAPAN = re.compile(r"Japan|〒|-(?:shi|ku|ken|fu|cho)\b")  # whose postcodes have the form of local numbers
+_NOUNS = frozenset(
+    {
+        "id", "ids", "uid", "uids", "gid", "gids", "pid", "pids", "order", "orders", "invoice", "account",
+        "acct", "card", "ref", "reference", "ticket", "case", "claim", "policy", "customer", "member",
+        "membership", "patient", "student", "employee", "license", "licence", "passport", "permit",
+        "serial", "sku", "upc", "ean", "gtin", "asin", "isbn", "issn", "lccn", "oclc", "pmid", "pmc", "doi",
+        "viaf", "isni", "arxiv", "model", "part", "item", "product", "version", "build", "rev", "revision",
+        "commit", "merge", "merged", "sha", "patent", "batch", "lot", "seed", "hash", "checksum", "crc",
+        "key", "keys", "token", "tokens", "code", "codes", "pin", "zip", "postal", "postcode", "timestamp",
+        "epoch", "offset", "address", "port", "size", "length", "range", "value", "values", "population",
+        "total", "sum", "count", "tracking", "shipment", "parcel", "booking", "reservation", "confirmation",
+        "transaction", "barcode", "byte", "bytes", "record", "records", "row", "rows", "table", "figure",
+        "page", "pages", "chapter", "volume", "vol", "section", "bug", "issue", "catalog", "catalogue",
+        "vin", "vat", "tax", "bank", "routing", "balance", "amount", "price", "cost", "salary", "revenue",
+        "budget", "usd", "eur", "gbp", "integer", "integers", "random", "prime", "equals", "no.", "nr", "№",
+    }
+)  # fmt: skip
+_UNITS = frozenset(
+    {
+        "usd", "eur", "gbp", "czk", "pln", "sek", "nok", "dkk", "kč", "zł", "kr", "ft", "rub", "rubles",
+        "yen", "yuan", "rupees", "b", "kb", "mb", "gb", "tb", "kib", "mib", "gib", "bit", "bits", "hz",
+        "kg", "g", "km", "mm", "ms", "ns", "unit", "units", "shares", "votes", "voters", "soldiers",
+        "workers", "children", "households", "students", "points", "records", "rows", "entries", "files",
+        "residents", "cells", "cycles", "iterations", "steps", "tokens", "parameters",
+    }
+)  # fmt: skip
+_UNIT = re.compile(r" ?(?:([$€£¥₹%])|([^\W\d_]+)(?!\w))")
+_POSTCODE = re.compile(r"\d{3}-\d{4}")
+_JAPAN = re.compile(r"Japan|〒|-(?:shi|ku|ken|fu|cho)\b")
 _PLACEHOLDER = re.compile(r"\[(?!EMAIL\])[A-Z-]+\]")
 
 
@@ -82,11 +94,12 @@ def unannounced(text: str) -> Iterator[tuple[int, int]]:
     """Where telephone numbers stand that are known by form and place alone."""
     for match in _RUN.finditer(text):
         start, end = match.span()
-        if _FEWEST <= end - start <= _MOST and _is_form(match[0]) and _in_prose(text, start, end):
-            if _LOCAL.fullmatch(match[0]) and not _may_be_local(text, start, end):
-                continue
-            if not _is_other(text, start, end):
-                yield start, end
+        if not _FEWEST <= end - start <= _MOST or not _is_form(match[0]) or not _in_prose(text, start, end):
+            continue
+        if not (_LOCAL.fullmatch(match[0]) and _may_be_of_a_street(text, end)) and not _is_other(
+            text, start, end
+        ):
+            yield start, end
 
 
 def _is_form(number: str) -> bool:
@@ -126,18 +139,20 @@ def _is_number_line(line: str) -> bool:
     return any(map(str.isdigit, plain)) and not any(map(str.isalpha, plain))
 
 
-def _may_be_local(text: str, start: int, end: int) -> bool:
-    if not (_SENTENCE_ENDS.match(text, end) or _GOES_ON.match(text, end)):
-        return False
-    return not _JAPAN.search(text[max(0, start - _REACH) : end + _REACH])
+def _may_be_of_a_street(text: str, end: int) -> bool:
+    return not (_SENTENCE_ENDS.match(text, end) or _GOES_ON.match(text, end))
 
 
 def _is_other(text: str, start: int, end: int) -> bool:
     """Whether the number or a word beside it tells that it is something else."""
     number = text[start:end]
-    if number.endswith("000") or is_date(number) or is_book(number) or no_telephone(text, start, end):
+    if number.endswith("000") or _is_counted(text, end) or no_telephone(text, start, end):
         return True
-    before = text[max(0, start - _REACH) : start].rpartition("\n")[2]
-    nouns = [match.end() for match in _NOUN.finditer(before)]
-    named = bool(nouns) and sum(map(str.isalpha, before[nouns[-1] :])) <= _LETTERS
-    return named or bool(_UNIT.match(text, end))
+    if _POSTCODE.fullmatch(number) and _JAPAN.search(text[max(0, start - _REACH) : end + _REACH]):
+        return True
+    return is_named(text[max(0, start - _REACH) : start].rpartition("\n")[2], _NOUNS, _LETTERS)
+
+
+def _is_counted(text: str, end: int) -> bool:
+    unit = _UNIT.match(text, end)
+    return unit is not None and (unit[2] is None or unit[2].lower() in _UNITS)
