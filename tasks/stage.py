@@ -20,7 +20,15 @@ from typing import Any
 from tasks import code_version, orchestration, reasons, runs, tracking
 from tasks.artifacts import Artifact, fingerprint_of
 from tasks.config import StageConfig, Summary
-from tasks.errors import ArtifactError, ConfigError, UnveilError, describe, one_line, storage_error
+from tasks.errors import (
+    ArtifactError,
+    ConfigError,
+    UnknownError,
+    UnveilError,
+    describe,
+    one_line,
+    storage_error,
+)
 from tasks.orchestration import Outcome
 
 logger = logging.getLogger(__name__)
@@ -39,7 +47,8 @@ class Stage:
         contracts: which suite of ``expectations/`` guards which of the files it writes.
         optional: files among these that a run may do without, such as a labelled set nobody gave.
         observe: ``module:function`` telling what the outcome depends on beyond configuration and inputs, such
-            as the digests of a user's files.
+            as the digests of a user's files: ``(config, fetch) -> names and digests``. Without ``fetch`` it
+            neither downloads nor writes anything, and raises `UnknownError` where that would be needed.
     """
 
     name: str
@@ -70,14 +79,22 @@ class Stage:
             raise runs.UntilReached(self.name)
         return artifact
 
-    def key(self, config: StageConfig, inputs: Inputs) -> Key:
-        """Everything the outcome depends on: equal keys, equal artefacts."""
+    def key(self, config: StageConfig, inputs: Inputs, *, fetch: bool = True) -> Key:
+        """Everything the outcome depends on: equal keys, equal artefacts.
+
+        Raises:
+            UnknownError: ``fetch`` is not set, and something of it can only be known by fetching it.
+        """
+        observed = _load(self.observe)(config, fetch) if self.observe else {}
+        return {**self._constant(config, inputs), "observed": observed}
+
+    def _constant(self, config: StageConfig, inputs: Inputs) -> Key:
+        """What of the key can be told without looking at anything outside."""
         module = self.core.partition(":")[0]
         return {
             "stage": self.name,
             "config": config.model_dump(mode="json"),
             "inputs": {name: artifact.content for name, artifact in inputs.items()},
-            "observed": _load(self.observe)(config) if self.observe else {},
             "code": code_version.modules(module),
             "libraries": code_version.libraries(module),
             "contracts": _contract_digests(self.contracts.values()),
@@ -170,12 +187,32 @@ class Stage:
 
     def _inspect(self, run: runs.Run, config: StageConfig, inputs: Inputs) -> Artifact:
         """Report the stage's state; one whose input would rebuild would rebuild too."""
-        stale = [name for name, artifact in inputs.items() if not artifact.content]
-        artifact, why = None, f"input {', '.join(stale)} would rebuild"
-        if not stale:
-            artifact, why = self._find(run, _name(run), self.key(config, inputs))
-        run.inspections.append(runs.Inspection(self.name, artifact is not None, why, artifact))
-        return artifact or Artifact(stage=self.name, fingerprint="", content="", path=Path())
+        found = self._waiting(run, inputs) or self._judged(run, config, inputs)
+        run.inspections.append(found)
+        return found.artifact or Artifact(stage=self.name, fingerprint="", content="", path=Path())
+
+    def _waiting(self, run: runs.Run, inputs: Inputs) -> runs.Inspection | None:
+        """What is to be said of a stage whose inputs are not there; nothing if they are."""
+        stale = {name: artifact.stage for name, artifact in inputs.items() if not artifact.content}
+        unknown = {item.stage for item in run.inspections if item.fresh is None}
+        sure = [name for name, stage in stale.items() if stage not in unknown]
+        if sure:
+            return runs.Inspection(self.name, False, f"input {', '.join(sure)} would rebuild", None)
+        if stale:
+            return runs.Inspection(self.name, None, f"input {', '.join(stale)} may be rebuilt", None)
+        return None
+
+    def _judged(self, run: runs.Run, config: StageConfig, inputs: Inputs) -> runs.Inspection:
+        try:
+            key = self.key(config, inputs, fetch=False)
+        except UnknownError as error:
+            other = reasons.whatever_observed(
+                run.store, self.name, _name(run), self._constant(config, inputs)
+            )
+            why = f"{other}; {error}" if other else str(error)
+            return runs.Inspection(self.name, False if other else None, why, None)
+        artifact, why = self._find(run, _name(run), key)
+        return runs.Inspection(self.name, artifact is not None, why, artifact)
 
     @contextmanager
     def _tracked(

@@ -72,6 +72,6 @@ def report(inputs: Mapping[str, Artifact], config: ReportingConfig, folder: Path
     )
 
 
-def observe(_config: ReportingConfig) -> dict[str, Any]:
+def observe(_config: ReportingConfig, _fetch: bool = True) -> dict[str, Any]:
     """The templates, which a report depends on as on code and configuration."""
     return {**web_page.templates(), **model_card.templates()}
