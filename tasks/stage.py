@@ -49,6 +49,8 @@ class Stage:
         observe: ``module:function`` telling what the outcome depends on beyond configuration and inputs, such
             as the digests of a user's files: ``(config, fetch) -> names and digests``. Without ``fetch`` it
             neither downloads nor writes anything, and raises `UnknownError` where that would be needed.
+        beside: ``module:function`` that shows what a new artefact is beside those before, which it must not depend
+            on: ``(artifact, publish) -> None``. It goes to MLflow and Prefect, not into the artefact.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Stage:
     contracts: Mapping[str, str] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
     observe: str | None = None
+    beside: str | None = None
 
     def __call__(self, config: StageConfig, **inputs: Artifact) -> Artifact:
         """Make sure that the stage's artefact exists, computing it only when something changed.
@@ -166,11 +169,14 @@ class Stage:
             with tracking.streaming(run.tracker, mlflow_run_id):
                 summary: Summary = _load(self.core)(inputs, config, folder)
             verdicts = self._honour_contracts(run, folder, mlflow_run_id)
-            return run.store.commit(self.name, name, key, summary.model_dump(mode="json") | verdicts)
+            artifact = run.store.commit(self.name, name, key, summary.model_dump(mode="json") | verdicts)
         except BaseException:
             with runs.attempting("remove what the failed attempt wrote"):
                 run.store.abandon(self.name, name, fingerprint_of(key))
             raise
+        if self.beside:
+            _load(self.beside)(artifact, _publisher(run, mlflow_run_id, ""))
+        return artifact
 
     def _honour_contracts(self, run: runs.Run, folder: Path, mlflow_run_id: str) -> dict[str, Any]:
         """Check every guarded file; each verdict is shown in MLflow and in Prefect."""
@@ -178,10 +184,7 @@ class Stage:
             return {}
         from tasks import contracts
 
-        def publish(name: str, html: str, markdown: str) -> None:
-            run.tracker.log_text(mlflow_run_id, html, f"contracts/{name}.html")
-            orchestration.show(f"contract-{name}", markdown)
-
+        publish = _publisher(run, mlflow_run_id, "contract")
         former = reasons.newest(run.store, self.name, _name(run))
         return contracts.honour(self.name, folder, self.contracts, self.optional, former, publish)
 
@@ -255,6 +258,17 @@ class Stage:
 def _name(run: runs.Run) -> str:
     """The artefact's name: the preset, fit for a folder name."""
     return re.sub(r"[^\w-]", "_", run.preset) or "custom"
+
+
+def _publisher(run: runs.Run, mlflow_run_id: str, kind: str) -> Callable[[str, str, str], None]:
+    """What takes a page: its name, the HTML for MLflow, the Markdown for Prefect."""
+    folder, prefix = (f"{kind}s/", f"{kind}-") if kind else ("", "")
+
+    def publish(name: str, html: str, markdown: str) -> None:
+        run.tracker.log_text(mlflow_run_id, html, f"{folder}{name}.html")
+        orchestration.show(f"{prefix}{name}", markdown)
+
+    return publish
 
 
 def _tags(artifact: Artifact, cached: bool, why: str) -> dict[str, str]:

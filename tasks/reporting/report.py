@@ -42,7 +42,8 @@ def report(inputs: Mapping[str, Artifact], config: ReportingConfig, folder: Path
 
     ``origins.json`` has what was read and kept by domain and source, ``filters.json`` what each rule removed.
     Needs the artefacts of ingestion, cleaning, tokenization, embeddings, pretraining and evaluation, and takes
-    those of the fine-tunings that there are. Equal artefacts give equal bytes.
+    those of the fine-tunings that there are, and as ``former`` the evaluation of the corpus before. Equal artefacts
+    give equal bytes.
 
     Raises:
         ArtifactError: a file that the report needs is missing or cannot be read.

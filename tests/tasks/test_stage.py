@@ -359,6 +359,20 @@ def test_the_contracts_are_held_and_their_verdicts_kept(
     assert published == [artifact.path.name]
 
 
+def test_what_stands_beside_an_artefact_is_shown_when_it_is_new_and_never_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        toy.NoTracker, "log_text", lambda self, run_id, text, name: pages.append((name, text)), raising=False
+    )
+    beside = {"beside": "tests.tasks.toy:beside"}
+    artifact, cached, _ = ensure(tmp_path, ToyConfig(), **beside)
+    assert not cached and pages == [("toys.html", f"<p>{artifact.fingerprint}</p>")]
+    assert ensure(tmp_path, ToyConfig(), **beside)[:2] == (artifact, True) and len(pages) == 1
+    assert artifact == ensure(tmp_path / "other", ToyConfig())[0].model_copy(update={"path": artifact.path})
+
+
 def test_the_module_under_test_is_the_projects_own(root: Path) -> None:
     assert Path(str(stage.__file__)).is_relative_to(root)
     assert Path(str(runs.__file__)).is_relative_to(root)

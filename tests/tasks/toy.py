@@ -74,6 +74,10 @@ def observe(config: ToyConfig, fetch: bool = True) -> dict[str, str]:
     return dict(observed)
 
 
+def beside(artifact: Artifact, publish: Callable[[str, str, str], None]) -> None:
+    publish("toys", f"<p>{artifact.fingerprint}</p>", artifact.fingerprint)
+
+
 class NoTracker:
     """A tracker that keeps nothing, for tests of the store alone."""
 
