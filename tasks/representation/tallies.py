@@ -58,5 +58,7 @@ def counts_of(found: pa.Table) -> dict[tuple[str, str], tuple[Integers, Integers
     flat = lists.flatten()
     pairs = pc.binary_join_element_wise(flat.field("group"), flat.field("beside"), "\0").dictionary_encode()
     numbers, counts = pairs.indices.to_numpy(), flat.field("count").to_numpy().astype(np.int64)
-    of_each = {tuple(name.split("\0")): numbers == at for at, name in enumerate(pairs.dictionary.to_pylist())}
+    of_each = {
+        tuple(name.rsplit("\0", 1)): numbers == at for at, name in enumerate(pairs.dictionary.to_pylist())
+    }
     return {(group, beside): (places[own], counts[own]) for (group, beside), own in of_each.items()}

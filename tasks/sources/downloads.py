@@ -52,7 +52,7 @@ class Wanted:
 
 
 class _RefusedError(SourceError):
-    """The server answered, and not with the file; it would answer the same again."""
+    """The server answered, and not with the file; it would answer the same again, whatever is configured here."""
 
 
 class _AgainError(Exception):
@@ -296,7 +296,7 @@ def _token(wanted: Wanted) -> str:
 
 
 def _too_large(wanted: Wanted) -> SourceError:
-    return _RefusedError(f"has more than {wanted.max_bytes} bytes, which max_bytes allows", where=wanted.url)
+    return SourceError(f"has more than {wanted.max_bytes} bytes, which max_bytes allows", where=wanted.url)
 
 
 def _state(path: Path) -> dict[str, Any]:

@@ -105,11 +105,8 @@ def _rows_of_hub(source: HuggingFaceSource) -> Iterable[Mapping[str, Any]]:
 
     commit = _observed.get((source.name, source.revision)) or _commit(source, _SECONDS)
     _LOG.info("reading %s at %s", _uri(source), commit)
-    builder = datasets.load_dataset_builder(
-        f"hf://datasets/{source.name}",
-        source.subset,
-        revision=commit,  # a folder of this name is not meant
-    )
+    address = f"hf://datasets/{source.name}"  # a bare name could also be a folder of this machine
+    builder = datasets.load_dataset_builder(address, source.subset, revision=commit)
     if builder.hash != commit:  # what `datasets` takes from its cache when the hub does not answer
         raise SourceError(
             f"the hub does not deliver commit {commit}, and what is in the cache is another",
