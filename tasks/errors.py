@@ -53,6 +53,10 @@ class ArtifactError(UnveilError):
     """A stored artefact that is missing, incomplete or altered."""
 
 
+class UnknownError(Exception):
+    """Told to who asked and would not have anything fetched: what can only be known by fetching, in words."""
+
+
 class GateError(UnveilError):
     """A data contract or a quality gate that said no (exit code 4)."""
 

@@ -41,10 +41,13 @@ class UntilReached(Exception):  # noqa: N818 - control flow, not an error
 
 @dataclass
 class Inspection:
-    """What `unveil status` found out about one stage without running it."""
+    """What `unveil status` found out about one stage without running it.
+
+    ``fresh`` is None where only fetching what the stage reads would tell.
+    """
 
     stage: str
-    fresh: bool
+    fresh: bool | None
     why: str
     artifact: Artifact | None
 

@@ -39,7 +39,11 @@ finetuning_question_answering = Stage(
 finetuning_translation = Stage(
     "finetuning-translation", core="tasks.finetuning.translation:finetune_translation"
 )
-evaluation = Stage("evaluation", core="tasks.evaluation.evaluate:evaluate")
+evaluation = Stage(
+    "evaluation",
+    core="tasks.evaluation.evaluate:evaluate",
+    beside="tasks.reporting.representation_since:show",
+)
 reporting = Stage("reporting", core="tasks.reporting.report:report", observe="tasks.reporting.report:observe")
 promotion = Stage("promotion", core="tasks.promotion.promote:promote")
 

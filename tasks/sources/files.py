@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-from tasks.errors import SourceError
+from tasks.errors import SourceError, UnknownError
 from tasks.sources import blobs
 from tasks.sources.blobs import Stored
 from tasks.sources.compression import Blob, DamagedError
 from tasks.sources.config import DocumentColumns, FilesSource, HttpSource, ProbeFiles, SentimentFiles
 from tasks.sources.config import QuestionAnsweringFiles as AnsweringFiles
 from tasks.sources.config import TranslationFiles as PairFiles
-from tasks.sources.downloads import Wanted, fetch, file_name
+from tasks.sources.downloads import Wanted, file_name, kept
+from tasks.sources.downloads import fetch as download
 from tasks.sources.formats import ARCHIVES, READERS, TEXTS, TWICE, kind_of, left_out
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcome, Outcomes, unusable
 from tasks.sources.records import Record, Records
+from tasks.sources.remote_memory import Memory
 from tasks.sources.unpacking_tar import tar_members
 from tasks.sources.unpacking_zip import zip_members
 
 Files = FilesSource | HttpSource | SentimentFiles | AnsweringFiles | PairFiles | ProbeFiles
 Interpret = Callable[[Record, str], Outcome]
+_LONG_ENOUGH = 20.0  # seconds for asking servers about versions, when nothing is to be fetched
 
 # By path: the files that the fingerprint is made of, as they were then. Others would be filed under it.
 _observed: dict[str, dict[str, object]] = {}
@@ -38,15 +42,21 @@ def find(source: Files, ask: bool = False) -> list[tuple[Stored, str]]:
         SourceError: nothing matches, only folders do, or a server does not deliver.
     """
     if isinstance(source, HttpSource):
-        return [(fetch(wanted, ask), wanted.url) for wanted in _wanted(source)]
+        return [(download(wanted, ask), wanted.url) for wanted in _wanted(source)]
     return blobs.find(source.path)
 
 
-def digests(source: Files) -> dict[str, str]:
+def digests(source: Files, fetch: bool = True) -> dict[str, str]:
     """The sha256 of every file of a source, by its uri.
+
+    Args:
+        source: where to look.
+        fetch: whether files of the web and of remote stores may be fetched; else they are taken for what the last
+            run fetched, as far as that can be told.
 
     Raises:
         SourceError: nothing matches, or a file cannot be read.
+        UnknownError: ``fetch`` is not set, and a file would have to be fetched.
     """
     if isinstance(source, HttpSource) and source.sha256:
         return dict(
@@ -54,15 +64,33 @@ def digests(source: Files) -> dict[str, str]:
         )  # pinned: nothing need be fetched to know them
     found: dict[str, str] = {}
     states: dict[str, object] = {}
-    for blob, uri in find(source, ask=True):
+    memory = Memory(getattr(source, "path", ""))
+    for blob, uri in find(source, ask=True) if fetch else _kept(source):
         try:
-            states[uri] = blobs.state(blob)
-            found[uri] = blobs.digest(blob)
+            states[uri] = blobs.state(blob) if fetch else None
+            if isinstance(blob, Path):
+                found[uri] = blobs.digest(blob)
+            else:
+                found[uri] = memory.learn(blob, uri) if fetch else memory.recall(blob, uri)
         except OSError as error:
             raise _unreadable(uri, error) from error
-    if not isinstance(source, HttpSource):
-        _observed[source.path] = states
+    if fetch:
+        memory.keep()
+        if not isinstance(source, HttpSource):
+            _observed[source.path] = states
     return found
+
+
+def _kept(source: Files) -> Iterator[tuple[Stored, str]]:
+    """The files as the last run fetched them, where that can be told in a few seconds."""
+    if not isinstance(source, HttpSource):
+        yield from blobs.find(source.path)
+        return
+    started = time.monotonic()
+    for wanted in _wanted(source):
+        if time.monotonic() - started > _LONG_ENOUGH:
+            raise UnknownError(f"{wanted.url}: asking for its version and those behind it takes too long")
+        yield kept(wanted), wanted.url
 
 
 def read(source: Files, interpret: Interpret, max_bytes: int) -> Outcomes:

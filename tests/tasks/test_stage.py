@@ -102,6 +102,34 @@ def test_changed_observations_code_libraries_and_contracts_rebuild(
     assert ensure(tmp_path, ToyConfig(), **observing)[1]
 
 
+def test_what_only_fetching_would_tell_is_unknown_unless_it_makes_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNVEIL_HOME", str(tmp_path))
+    reading = toy.stage(name="reads", observe="tests.tasks.toy:observe")
+
+    def inspected(config: ToyConfig) -> list[tuple[str, bool | None, str]]:
+        with runs.inspecting("flow", {}, preset="toy") as run:
+            read = reading(config)
+            follows = toy.stage(name="follows")(config, read=read)
+            toy.stage(name="last")(config, follows=follows)
+        return [(item.stage, item.fresh, item.why) for item in run.inspections]
+
+    toy.observed["corpus/a.txt"] = ""
+    assert inspected(ToyConfig())[0] == ("reads", False, "never built; corpus/a.txt would be fetched")
+    ensure(tmp_path, ToyConfig(), name="reads", observe="tests.tasks.toy:observe")
+    assert inspected(ToyConfig()) == [
+        ("reads", None, "corpus/a.txt would be fetched"),
+        ("follows", None, "input read may be rebuilt"),
+        ("last", None, "input follows may be rebuilt"),
+    ]
+    assert inspected(ToyConfig(size=1)) == [
+        ("reads", False, "config.size 3 -> 1; corpus/a.txt would be fetched"),
+        ("follows", False, "input read would rebuild"),
+        ("last", False, "input follows would rebuild"),
+    ]
+
+
 def test_the_key_holds_the_digests_of_the_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
     guarded = toy.stage(contracts={"data.parquet": "clean_documents"})
     key = guarded.key(ToyConfig(), {})
@@ -359,6 +387,18 @@ def test_a_corrupt_suite_stops_the_stage_before_its_work(
     (tmp_path / "clean_documents.json").write_text(whole[: len(whole) // 2])
     told, written = gated(tmp_path)
     assert told.startswith("toy: expectations/clean_documents.json: is not a readable suite") and written == 0
+def test_what_stands_beside_an_artefact_is_shown_when_it_is_new_and_never_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        toy.NoTracker, "log_text", lambda self, run_id, text, name: pages.append((name, text)), raising=False
+    )
+    beside = {"beside": "tests.tasks.toy:beside"}
+    artifact, cached, _ = ensure(tmp_path, ToyConfig(), **beside)
+    assert not cached and pages == [("toys.html", f"<p>{artifact.fingerprint}</p>")]
+    assert ensure(tmp_path, ToyConfig(), **beside)[:2] == (artifact, True) and len(pages) == 1
+    assert artifact == ensure(tmp_path / "other", ToyConfig())[0].model_copy(update={"path": artifact.path})
 
 
 def test_the_module_under_test_is_the_projects_own(root: Path) -> None:
