@@ -21,13 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-import torch
 
-from models import checkpoint, checkpoint_files, pretraining
+from models import checkpoint, pretraining
 from models.trainer import train
 from tests.models.tiny_training import IDENTITY, TINY, tiny_config, weights_digest
-
-RANK = int(os.environ.get("RANK", "0"))
 
 
 def put_in(faults: dict[str, Any]) -> None:
@@ -52,7 +49,7 @@ def _into_losses(scale: dict[str, float], gradient: dict[str, int], pause: float
         time.sleep(pause)
         result, step = real(*arguments), str(arguments[2].step + 1)
         loss = result.loss * scale.get(step, 1.0)
-        if gradient.get(step) == RANK:
+        if gradient.get(step) == int(os.environ.get("RANK", "0")):
             loss.register_hook(lambda upstream: upstream * float("nan"))
         return result._replace(loss=loss)
 
@@ -61,19 +58,25 @@ def _into_losses(scale: dict[str, float], gradient: dict[str, int], pause: float
 
 def _kill_at_sync(count: int) -> None:
     left = [count]
-    real = checkpoint_files.sync
+    real = os.fsync
 
-    def sync(path: Path) -> None:
+    def fsync(descriptor: int) -> None:
         left[0] -= 1
         if left[0] == 0:
-            parent = psutil.Process(os.getppid())
-            ranks = [child.pid for child in parent.children()] if "RANK" in os.environ else []
-            for pid in [parent.pid, *(pid for pid in ranks if pid != os.getpid())] if ranks else []:
-                os.kill(pid, signal.SIGKILL)
-            os.kill(os.getpid(), signal.SIGKILL)
-        real(path)
+            _kill_all()
+        real(descriptor)
 
-    checkpoint.sync = sync  # type: ignore[attr-defined]
+    os.fsync = fsync
+
+
+def _kill_all() -> None:
+    """Kill this process last, after torchrun and the other ranks if there are any."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        parent = psutil.Process(os.getppid())
+        others = [child.pid for child in parent.children() if child.pid != os.getpid()]
+        for pid in (parent.pid, *others):
+            os.kill(pid, signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main(shards: Path, folder: Path, changes: dict[str, Any], faults: dict[str, Any]) -> None:
@@ -86,7 +89,8 @@ def main(shards: Path, folder: Path, changes: dict[str, Any], faults: dict[str, 
 
     config = tiny_config(**changes)
     result = train(TINY, config, shards, folder, on_metrics=announce, progress=False, identity=IDENTITY)
-    sys.stdout.write(f"done {weights_digest(result)} {torch.initial_seed()}\n")
+    sys.stdout.write(f"done {weights_digest(result)}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from models.checkpoint import CheckpointError, verify
 from models.checkpoint_files import newest_first
+from tests.models import faulty_training
 
 BLINK = 0.01
 """Seconds between two looks of a watcher."""
@@ -98,3 +102,67 @@ def _look(folder: Path, writer: int) -> None:
         seen = seen or valid
         os.write(writer, b"+" if valid or not seen else b"-")
         time.sleep(BLINK)
+
+
+class Child:
+    """A training in a forked process, and what it tells."""
+
+    def __init__(
+        self,
+        shards: Path,
+        folder: Path,
+        changes: dict[str, Any],
+        faults: dict[str, Any],
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        reader, writer = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                os.close(reader)
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                torch.set_num_threads(1)
+                os.environ.update(environment or {})
+                sys.stdout = os.fdopen(writer, "w")
+                faulty_training.main(shards, folder, changes, faults)
+                status = 0
+            except SystemExit as left:
+                status = int(str(left.code))
+            except BaseException as error:
+                sys.stdout.write(f"failed {type(error).__name__}: {error}\n")
+                sys.stdout.flush()
+            finally:
+                os._exit(status)
+        os.close(writer)
+        self.told: list[str] = []
+        self._pipe = os.fdopen(reader)
+
+    def await_step(self, step: int) -> None:
+        for line in self._pipe:
+            self.told.append(line)
+            if line.split()[0] == str(step):
+                return
+        raise AssertionError(f"ended before step {step}")
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def status(self) -> int:
+        self.told += self._pipe.read().splitlines()
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def end(self) -> None:
+        """Kill it, if it still is."""
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+
+
+def two_ranks(*arguments: Any) -> list[Child]:
+    """Both ranks of one training, as torchrun would start them, without a second import of everything."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    return [Child(*arguments, group | {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": "0"}) for rank in "01"]
