@@ -12,7 +12,9 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
+from models.budget import BudgetError
 from models.checkpoint import checkpoint_path
+from models.meter import METERED, Meter
 
 logger = logging.getLogger(__name__)
 
@@ -30,14 +32,15 @@ class Progress:
 
             self._bar = tqdm(total=total, initial=done, desc="training", unit="step", dynamic_ncols=True)
 
-    def update(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Show that `step` steps are done."""
+    def update(self, step: int, metrics: Mapping[str, float], told: str) -> None:
+        """Show that `step` steps are done; `told` is what the meter says."""
+        speed = f"{metrics[f'{self._counted}_per_second']:.0f} {self._counted}/s"
         if self._bar is not None:
-            self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
+            taken = {"power": f"{metrics['kilowatt_hours']:.2g} kWh", "cost": f"{metrics['cost']:.2g}"}
+            self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", speed=speed, **taken, refresh=False)
             self._bar.update(step - self._bar.n)
         elif step * 10 // self._total > (step - 1) * 10 // self._total:
-            speed = f"{metrics[f'{self._counted}_per_second']:.0f} {self._counted}/s"
-            logger.info("step %d of %d: loss %.4f, %s", step, self._total, metrics["loss"], speed)
+            logger.info("step %d of %d: loss %.4f, %s, %s", step, self._total, metrics["loss"], speed, told)
 
     def close(self) -> None:
         """Leave the terminal tidy."""
@@ -63,6 +66,7 @@ class Monitor(pl.Callback):
         validate: Callable[[], dict[str, float]],
         on_metrics: OnMetrics,
         progress: bool | None,
+        meter: Meter,
         counted: str = "tokens",
     ) -> None:
         """Count `per_step` tokens (or other `counted` things) a step; save to `folder`.
@@ -73,14 +77,20 @@ class Monitor(pl.Callback):
         self._counted, self._speed = counted, f"{counted}_per_second"
         self._checkpoint_every, self._validate_every = checkpoint_every, validate_every
         self._validate, self._on_metrics, self._wants_bar = validate, on_metrics, progress
+        self._meter = meter
         self._progress: Progress | None = None
         self._started = 0.0
         self._saved_step = -1
         self.metrics: dict[str, float] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show where training stands."""
+        """Show where training stands.
+
+        Raises:
+            BudgetError: former attempts used up the budget.
+        """
         self._saved_step = trainer.global_step
+        self._meter.start(trainer.global_step)
         if trainer.is_global_zero:
             self._progress = Progress(self._steps, trainer.global_step, self._wants_bar, self._counted)
 
@@ -91,7 +101,11 @@ class Monitor(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Report the step, validate and save when it is time to."""
+        """Report the step, validate and save when it is time to.
+
+        Raises:
+            BudgetError: the budget is used up, before the last step.
+        """
         step = trainer.global_step
         metrics = {name: float(value) for name, value in outputs.items()}
         metrics[self._counted] = float(step * self._per_step)
@@ -99,23 +113,36 @@ class Monitor(pl.Callback):
         if trainer.is_global_zero:
             if self._due(step, self._validate_every):
                 metrics |= self._validate()
+            metrics |= self._meter.read(step, batch)
             self._on_metrics(step, metrics)
             if self._progress is not None:
-                self._progress.update(step, metrics)
-        self.metrics |= {name: value for name, value in metrics.items() if name != self._speed}
+                self._progress.update(step, metrics, self._meter.told(metrics))
+            self._meter.save()
+        timed = (self._speed, *METERED)
+        self.metrics |= {name: value for name, value in metrics.items() if name not in timed}
         if self._due(step, self._checkpoint_every):
             self._save(trainer)
+        self._keep_to_budget(trainer)
 
     def on_exception(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
-        """Save when asked to terminate, which Lightning obeys between two steps; never after an error."""
-        if isinstance(exception, SIGTERMException) and trainer.global_step != self._saved_step:
+        """Save when asked to terminate, which Lightning obeys between two steps, or by the budget.
+
+        Never after an error.
+        """
+        if trainer.is_global_zero:
+            self._meter.save(now=True)
+        wanted = isinstance(exception, SIGTERMException | BudgetError)
+        if wanted and trainer.global_step != self._saved_step:
             self._save(trainer)
-            logger.warning("asked to terminate: saved step %d, run again to continue", trainer.global_step)
+            why = "the budget is used up" if isinstance(exception, BudgetError) else "asked to terminate"
+            logger.warning("%s: saved step %d, run again to continue", why, trainer.global_step)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Close the bar, after an error too."""
+        """Close the bar and the meter's book; after an error, Lightning does not come here."""
+        if trainer.is_global_zero:
+            self._meter.save(now=True)
         if self._progress is not None:
             self._progress.close()
 
@@ -126,6 +153,14 @@ class Monitor(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the metrics of the checkpoint."""
         self.metrics = dict(state_dict["metrics"])
+
+    def _keep_to_budget(self, trainer: pl.Trainer) -> None:
+        """Stop all ranks at the border of the same step once one of them has reached a cap."""
+        step = trainer.global_step
+        if not self._meter.capped or step == self._steps:
+            return
+        if trainer.strategy.reduce_boolean_decision(self._meter.exhausted, all=False):
+            raise self._meter.refusal(step)
 
     def _due(self, step: int, every: int) -> bool:
         return step % every == 0 or step == self._steps

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from models.accumulation import settled
+from models.budget import BudgetConfig
 from models.checkpoint import VerifiedCheckpointIO
 from models.config import ModelConfig
 from models.execution import maybe_compile, reproducible, resolve_precision, training_flops
+from models.flops import pretraining_flops
 from models.loader import WindowSampler, training_loader
 from models.loop import Resume, fit, make_trainer, open_checkpoints, quiet_lightning
+from models.meter import Meter
 from models.monitor import Monitor, OnMetrics
 from models.pretraining import PARAMETER_PREFIX, NonFiniteError, Pretraining
 from models.shards import TokenShard
@@ -52,6 +57,7 @@ def train(
     initial: Mapping[str, Tensor] | None = None,
     split: str = "train",
     progress: bool | None = None,
+    budget: BudgetConfig | None = None,
 ) -> TrainingResult:
     """Train a model on a split of `shards`, from scratch or from where `folder` stands.
 
@@ -66,8 +72,10 @@ def train(
         initial: weights to begin with, to go on learning; `identity` must tell them. New ones by default.
         split: the shard to learn from.
         progress: a bar (True), log lines (False), or by whether standard error is a terminal (None).
+        budget: what the training may take, all attempts together; it decides nothing of the result.
 
     Raises:
+        BudgetError: a cap is reached; the step is saved.
         ValueError: configurations that do not fit together or with the shards (`ShardError`).
         IdentityError: the checkpoints in `folder` belong to another run.
         CheckpointError: a checkpoint could not be written.
@@ -79,6 +87,13 @@ def train(
     _check_fit(model_config, training_config, shard)
     whole_identity = run_identity(model_config, training_config, identity)
     resume = open_checkpoints(folder, whole_identity)
+    training_config = settled(
+        model_config,
+        training_config,
+        resume.checkpoints,
+        ranks=int(os.environ.get("WORLD_SIZE", "1")),
+        taken_up=resume.path is not None,
+    )
     model = LanguageModel(model_config, seed=training_config.seed)
     if initial is not None:
         model.load_state_dict(initial)
@@ -86,7 +101,17 @@ def train(
         model.load_state_dict(resume.weights())
         return _result(model, training_config, resume.metrics(), resume.begin)
     with reproducible(training_config.threads), quiet_lightning():
-        metrics = _fit(model, training_config, shard, folder, resume, on_metrics, whole_identity, progress)
+        metrics = _fit(
+            model,
+            training_config,
+            shard,
+            folder,
+            resume,
+            on_metrics,
+            whole_identity,
+            progress,
+            budget or BudgetConfig(),
+        )
     return _result(model, training_config, metrics, resume.begin)
 
 
@@ -124,11 +149,22 @@ def _fit(
     on_metrics: OnMetrics,
     identity: Mapping[str, str],
     progress: bool | None,
+    budget: BudgetConfig,
 ) -> dict[str, float]:
     """Run Lightning from `resume` (or the start) to the last step; return the last metrics."""
     trainer = make_trainer(folder, config.steps, VerifiedCheckpointIO(identity, PARAMETER_PREFIX))
     device = trainer.strategy.root_device
     precision = resolve_precision(config.precision, device)
+    step_flops = pretraining_flops(model.config, config)
+    meter = Meter(
+        resume.checkpoints,
+        steps=config.steps,
+        flops=lambda _batch: step_flops,
+        budget=budget,
+        device=device,
+        precision=precision,
+        ranks=trainer.world_size,
+    )
     monitor = Monitor(
         folder=resume.checkpoints,
         steps=config.steps,
@@ -138,6 +174,7 @@ def _fit(
         validate=_validator(model, shard.folder, config, precision),
         on_metrics=on_metrics,
         progress=progress,
+        meter=meter,
     )
     trunk = maybe_compile(model.model, config.compile, training_flops(model.config, config))
     module = Pretraining(model, config, trunk, precision, model.config.mask_token_id or 0)

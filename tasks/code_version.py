@@ -23,6 +23,7 @@ INFRASTRUCTURE = frozenset(
     f"tasks.{name}"
     for name in (
         "artifacts",
+        "budget",
         "canonical",
         "code_version",
         "durable",
@@ -37,7 +38,7 @@ INFRASTRUCTURE = frozenset(
         "stages",
         "tracking",
     )
-) | {"tasks"}
+) | {"tasks", "models.budget", "models.energy", "models.meter"}
 # Libraries that cannot change what a stage writes.
 INCIDENTAL_LIBRARIES = frozenset({"pydantic", "tqdm", "psutil"})
 _MODULE = re.compile(r"[a-z]+(\.\w+)+(:\w+)?")

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from models.training_config import TrainingConfig
-from tasks import tables, tracking
+from tasks import budget, tables, tracking
 from tasks.artifacts import CHECKPOINTS, Artifact, write_synced
 from tasks.config import StageConfig, Summary
 from tasks.errors import ConfigError
@@ -91,6 +91,7 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
 
     Raises:
         ConfigError: the champion has another shape or vocabulary.
+        UnveilError: a cap of the run's budget is reached.
     """
     from models.export import save_pretrained
     from models.shards import TokenShard
@@ -102,16 +103,18 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
     split = "train" if champion is None else CONTINUATION
     logger.info("pretraining: %s parameters", f"{shape.parameter_count():,}")
     history = History(folder / CHECKPOINTS / _HISTORY)
-    result = train(
-        shape,
-        config.training,
-        shards.path,
-        folder,
-        on_metrics=history.take,
-        identity={"tokenization": shards.content} | ({"champion": champion.content} if champion else {}),
-        initial=None if champion is None else _weights(champion, shape),
-        split=split,
-    )
+    with budget.kept():
+        result = train(
+            shape,
+            config.training,
+            shards.path,
+            folder,
+            on_metrics=history.take,
+            identity={"tokenization": shards.content} | ({"champion": champion.content} if champion else {}),
+            initial=None if champion is None else _weights(champion, shape),
+            split=split,
+            budget=budget.current(),
+        )
     rows = history.rows()
     tables.write(folder / "curves.parquet", (_curve_row(step, values) for step, values in rows), CURVES)
     save_pretrained(result.model, folder, shards.file("tokenizer.json"))

@@ -19,7 +19,7 @@ from tasks.artifacts import Artifact
 from tasks.config import StageConfig
 from tasks.evaluation.comparison import MODEL
 from tasks.evaluation.findings import Findings
-from tasks.evaluation.flops import TrainingFlops, training_flops_per_token
+from models.flops import TrainingFlops, training_flops_per_token
 from tasks.evaluation.records import Record
 
 if TYPE_CHECKING:
