@@ -24,11 +24,11 @@ from torch.utils._pytree import tree_iter
 from models.config import ModelConfig
 from models.finetuning_config import FineTuningConfig
 from models.heads import QUESTION_ANSWERING, SENTIMENT, Classifier, ExampleBatch, SpanExtractor, Translator
-from models.linear_cross_entropy import output_head
+from models.linear_cross_entropy import output_head, token_losses
 from models.loader import Batch
 from models.objectives import step_loss
 from models.optimiser import MuonAdamW, make_optimiser
-from models.scoring import autocast
+from models.scoring import TOKENS_PER_BATCH, autocast
 from models.training_config import OptimisationConfig, TrainingConfig
 from models.transformer import LanguageModel
 
@@ -39,12 +39,12 @@ _FEW_ROWS, _LABELS = 2, 2
 
 
 class Need(NamedTuple):
-    """Bytes of tensors that a training step needs at its peak, by what they are for."""
+    """Bytes of tensors that a training needs at its peak, by what they are for."""
 
     weights: int
     gradients: int
     optimiser: int
-    activations: int  # of one micro-batch, with logits and all that lives for a moment only
+    activations: int  # of a micro-batch with its logits, or what lives for a moment in another phase, if that is more
 
     @property
     def total(self) -> int:
@@ -62,7 +62,16 @@ def pretraining_need(
         mask_id = model.mask_token_id or 0
         return step_loss(network.model, output_head(network), batch, training, mask_id).loss
 
-    return _need(lambda: LanguageModel(model, seed=None), loss, training, rows, precision)
+    def validate(network: LanguageModel) -> None:
+        if training.objective != "causal":
+            loss(network, training.batch_size)
+        if training.objective != "masked":
+            tokens = min(training.context_length, model.max_position_embeddings)
+            ids = torch.zeros(max(1, TOKENS_PER_BATCH // tokens), tokens, dtype=torch.long)
+            hidden = network.model(ids, causal=True)
+            token_losses(hidden.flatten(0, 1), output_head(network), ids.flatten())
+
+    return _need(lambda: LanguageModel(model, seed=None), loss, training, rows, precision, validate)
 
 
 def finetuning_need(
@@ -103,8 +112,13 @@ def _need(
     config: OptimisationConfig,
     rows: int,
     precision: torch.dtype,
+    validate: Callable[[Any], None] | None = None,
 ) -> Need:
-    """Go through two steps: the first makes the optimiser's state, the second finds it there."""
+    """Go through two steps: the first makes the optimiser's state, the second finds it there.
+
+    Then through a validation, while the gradients of the step are still there; and a checkpoint, which writes a
+    copy of the weights.
+    """
     with _counting() as book:
         network = build()
         weights = book.live
@@ -114,7 +128,10 @@ def _need(
         state = book.live - weights - gradients
         book.peak = book.live
         _step(network, optimiser, loss, rows, config, precision)
-    return Need(weights, gradients, state, book.peak - weights - gradients - state)
+        if validate is not None:
+            with torch.no_grad(), autocast(torch.device("cpu"), precision):
+                validate(network)
+    return Need(weights, gradients, state, max(weights, book.peak - weights - gradients - state))
 
 
 def _step(
@@ -138,7 +155,7 @@ def _step(
 
 @contextmanager
 def _counting() -> Iterator[_Book]:
-    with FakeTensorMode(allow_non_fake_inputs=True), _Book() as book:
+    with FakeTensorMode(allow_non_fake_inputs=True), _Book() as book:  # type: ignore[no-untyped-call]
         yield book
 
 

@@ -156,6 +156,9 @@ def _reading(ledger: Ledger) -> Reading:
     entry = ledger.get("stages", {}).get("pretraining", {})
     if entry.get("artifact"):
         key = _artifact(ledger, "pretraining").manifest().key
+        if key["inputs"]["tokenization"] != _artifact(ledger, "tokenization").manifest().content:
+            problem, remedy = "is not what this run's model was trained on", "run again with the same settings"
+            raise ArtifactError(problem, stage="tokenization", where=tokens, remedy=remedy)
         return reading_of(tokens, key["config"]["training"], continued="champion" in key["inputs"])
     training = dict(ledger["config"]["pretraining"]["training"])
     continued = ledger.get("flow") == "retraining"
