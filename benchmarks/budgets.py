@@ -86,13 +86,21 @@ CASES = (
 def main() -> None:
     """Print a Markdown row for every shape, and how far the forecasts were off over all."""
     seconds = _FEW_SECONDS if "--few-rows" in sys.argv else SECONDS
-    print("| width, layers, words, context, batch/micro | objective | type | memory MB | foretold / measured ", end="")
+    print(
+        "| width, layers, words, context, batch/micro | objective | type | memory MB | foretold / measured ",
+        end="",
+    )
     print("| time s | foretold / measured | tried |\n|---|---|---|---|---|---|---|---|")
     memory, clock = [], []
     for case in CASES:
         with tempfile.TemporaryDirectory() as folder:
             told = forecast_pretraining(
-                case.model(), case.training(), budget=BudgetConfig(), folder=Path(folder), room=_ROOM, seconds=seconds
+                case.model(),
+                case.training(),
+                budget=BudgetConfig(),
+                folder=Path(folder),
+                room=_ROOM,
+                seconds=seconds,
             )
         measured = _measured(case)
         memory.append(told.memory / measured["peak"])

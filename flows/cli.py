@@ -197,7 +197,9 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--json", action="store_true", help="machine-readable, with the whole configuration")
     plan.add_argument("--json", action="store_true", help="machine-readable")
     trace = command("trace", _trace, "which documents one step of the pretraining read")
-    trace.add_argument("--run", metavar="ID", default="latest", help="an unveil or MLflow run; default: latest")
+    trace.add_argument(
+        "--run", metavar="ID", default="latest", help="an unveil or MLflow run; default: latest"
+    )
     trace.add_argument("--step", metavar="N", type=int, required=True, help="the step, from 1")
     trace.add_argument("--json", action="store_true", help="machine-readable")
     _add_generation(command("generate", _generate, "continue a text, one token at a time"))

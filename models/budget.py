@@ -32,7 +32,10 @@ class BudgetConfig(BaseModel):
     amount: float | None = Field(None, gt=0.0, le=1e12, description="Cap: cost in `currency`.")
     currency: str = Field("EUR", pattern=r"^[A-Z]{3}$", description="What prices and costs are in.")
     price_per_kilowatt_hour: float = Field(
-        0.3, ge=0.0, le=1e6, description="Price of a kWh; the default is an assumption, a European household's."
+        0.3,
+        ge=0.0,
+        le=1e6,
+        description="Price of a kWh; the default is an assumption, a European household's.",
     )
     price_per_hour: float = Field(
         0.0, ge=0.0, le=1e9, description="Rent of the machine for an hour by the clock; 0 for one's own."

@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,9 +36,8 @@ class Task(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: ModelConfig
-    training: TrainingConfig | None = None
-    finetuning: FineTuningConfig | None = None
-    head: str = ""
+    training: TrainingConfig | FineTuningConfig
+    head: str = ""  # of a fine-tuning
     sizes: tuple[tuple[int, int], ...]
 
 
@@ -74,7 +74,7 @@ def calibrate(task: Task, folder: Path) -> Calibration:
     """
     command = [sys.executable, "-m", "models.calibration", str(folder)]
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - our own module, by a list of arguments
             command,
             input=task.model_dump_json(),
             capture_output=True,
@@ -114,12 +114,13 @@ def _load_everything(task: Task, folder: Path) -> None:
         head_dim=8,
         max_position_embeddings=16,
     )
-    changes = {"context_length": 16, "validation_tokens": 64} if task.training else {"max_tokens": 8}
-    own = task.training or task.finetuning
-    assert own is not None
-    smaller = own.model_copy(update=changes)
-    name = "training" if task.training else "finetuning"
-    _trial(task.model_copy(update={"model": tiny, name: smaller}), 2, 1, folder)
+    changed: dict[str, Any] = {"model": tiny}
+    if isinstance(task.training, TrainingConfig):
+        smaller: dict[str, Any] = {"context_length": 16, "validation_tokens": 64}
+    else:
+        smaller = {"max_tokens": 8}
+    changed["training"] = task.training.model_copy(update=smaller)
+    _trial(task.model_copy(update=changed), 2, 1, folder)
 
 
 def _trial(task: Task, rows: int, micro_batches: int, folder: Path) -> Trial:
@@ -132,13 +133,13 @@ def _trial(task: Task, rows: int, micro_batches: int, folder: Path) -> Trial:
         readings.append(Reading.now())
 
     validated = 0
-    if task.training is not None:
+    if isinstance(task.training, TrainingConfig):
         validated = min(task.training.validation_tokens, _MOST_VALIDATED)
         _pretrain(task.model, task.training, rows, micro_batches, validated, folder, note)
     else:
-        _finetune(task, rows, folder, note)
+        _finetune(task, task.training, rows, folder, note)
     ended = Reading.now()
-    steps = [now.since(before) for before, now in zip(readings[1:-2], readings[2:-1], strict=True)]
+    steps = [now.since(before) for before, now in pairwise(readings[1:-1])]
     seconds = statistics.median(step.seconds for step in steps)
     joules = [step.joules for step in steps if step.joules is not None]
     last = readings[-1].since(readings[-2]).seconds
@@ -178,15 +179,14 @@ def _pretrain(
     train(model, config, shards, folder, on_metrics=note, identity={}, progress=False)
 
 
-def _finetune(task: Task, rows: int, folder: Path, note: Any) -> None:
+def _finetune(task: Task, config: FineTuningConfig, rows: int, folder: Path, note: Any) -> None:
     from models.examples import Example
     from models.finetuning import finetune
     from models.heads import QUESTION_ANSWERING
     from models.memory import head_for
     from models.transformer import LanguageModel
 
-    assert task.finetuning is not None
-    length = min(task.finetuning.max_tokens, task.model.max_position_embeddings)
+    length = min(config.max_tokens, task.model.max_position_embeddings)
     targets = (1, 2) if task.head == QUESTION_ANSWERING else (1,)
     generator = np.random.default_rng(0)
     examples = [
@@ -196,7 +196,7 @@ def _finetune(task: Task, rows: int, folder: Path, note: Any) -> None:
     finetune(
         head_for(task.head, LanguageModel(task.model)),
         examples,
-        task.finetuning.model_copy(update=_short() | {"batch_size": rows}),
+        config.model_copy(update=_short() | {"batch_size": rows}),
         folder,
         pad_id=1,
         on_metrics=note,
@@ -254,7 +254,9 @@ def _peak_memory(*, now: bool = False) -> int:
 def main() -> None:
     """Read a task, do it, write what was measured."""
     found = perform(Task.model_validate_json(sys.stdin.read()), Path(sys.argv[1]))
-    sys.stdout.write(json.dumps({"base": found.base, "trials": [list(trial) for trial in found.trials]}) + "\n")
+    sys.stdout.write(
+        json.dumps({"base": found.base, "trials": [list(trial) for trial in found.trials]}) + "\n"
+    )
 
 
 if __name__ == "__main__":

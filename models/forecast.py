@@ -34,7 +34,10 @@ SECONDS = 20.0
 _ASSUMED_UTILISATION = 0.5  # for choosing how many rows to try, and where nothing can be tried
 _STEPS_TRIED = 24
 _PROBE_SHARE = 4  # the small trial has this part of the rows of the large one
-_FLOOR, _CEILING = 1.0, 1.4  # of what a byte of tensors can cost: fragments of a heap; beyond, the line is noise
+_FLOOR, _CEILING = (
+    1.0,
+    1.4,
+)  # of what a byte of tensors can cost: fragments of a heap; beyond, the line is noise
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,9 @@ def forecast_pretraining(
         rows, step_flops / training.batch_size, seconds, device, precision, lambda n: need(n).total, room
     )
     small = max(1, tried // _PROBE_SHARE)
-    sizes = [(small, 1), (tried, 1), (tried, 2)][0 if small < tried else 1 : 3 if training.micro_batches > 1 else 2]
+    sizes = [(small, 1), (tried, 1), (tried, 2)][
+        0 if small < tried else 1 : 3 if training.micro_batches > 1 else 2
+    ]
     found = calibrate(Task(model=model, training=training, sizes=tuple(sizes)), folder)
     tokens = training.steps * training.batch_size * training.context_length
     per_token = training_flops_per_token(
@@ -133,7 +138,7 @@ def forecast_finetuning(
     tried = _rows_to_try(training.batch_size, each, seconds, device, precision, lambda n: need(n).total, room)
     small = max(1, tried // _PROBE_SHARE)
     sizes = [(small, 1), (tried, 1)][0 if small < tried else 1 :]
-    found = calibrate(Task(model=model, finetuning=training, head=task, sizes=tuple(sizes)), folder)
+    found = calibrate(Task(model=model, training=training, head=task, sizes=tuple(sizes)), folder)
     tokens = training.steps * training.batch_size * length
     return _forecast(
         model, training, found, need, training.batch_size, 1, tokens, flops * training.steps, budget
@@ -195,7 +200,9 @@ def _forecast(
         joules=energy,
         step_seconds=step,
         energy_method=method,
-        tried=", ".join(f"{trial.rows} x {trial.micro_batches} rows {trial.seconds:.3g} s" for trial in found.trials),
+        tried=", ".join(
+            f"{trial.rows} x {trial.micro_batches} rows {trial.seconds:.3g} s" for trial in found.trials
+        ),
     )
 
 
@@ -222,7 +229,11 @@ def _whole_step(
     one = next(trial for trial in trials if trial.rows == last.rows and trial.micro_batches == 1)
     if last.micro_batches == 1:
         scale = rows / last.rows * micro_batches
-        return one.seconds * scale, one.cpu_seconds * scale, None if one.joules is None else one.joules * scale
+        return (
+            one.seconds * scale,
+            one.cpu_seconds * scale,
+            None if one.joules is None else one.joules * scale,
+        )
     more = rows / last.rows * micro_batches - 1
     joules = None
     if one.joules is not None and last.joules is not None:

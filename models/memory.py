@@ -44,7 +44,9 @@ class Need(NamedTuple):
     weights: int
     gradients: int
     optimiser: int
-    activations: int  # of a micro-batch with its logits, or what lives for a moment in another phase, if that is more
+    activations: (
+        int  # of a micro-batch with its logits, or what lives for a moment in another phase, if that is more
+    )
 
     @property
     def total(self) -> int:
@@ -159,11 +161,11 @@ def _counting() -> Iterator[_Book]:
         yield book
 
 
-class _Book(TorchDispatchMode):
+class _Book(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Bytes of storages that are alive, and the most there were."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = 0
         self._known: set[int] = set()
 

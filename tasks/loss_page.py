@@ -60,7 +60,7 @@ def robust_z(losses: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def pages(artifact: Artifact, inputs: Mapping[str, Artifact], run_id: str) -> dict[str, str]:
     """What is shown beside a pretraining in MLflow, by file name; ``run_id`` is its run there."""
-    curves = [row for row in tables.iterate(artifact.file("curves.parquet"), ["step", "loss"])]
+    curves = tables.iterate(artifact.file("curves.parquet"), ["step", "loss"])
     rows = [(int(row["step"]), float(row["loss"])) for row in curves if row["loss"] is not None]
     if len(rows) < 2:
         return {}

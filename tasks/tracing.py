@@ -106,7 +106,9 @@ def find_run(home: Path, run: str) -> Ledger:
     found = runs.newest(home, wanted)
     if found is None:
         remedy = "give an id from runs/ or of MLflow, or leave it out for the newest run"
-        raise ConfigError("is no run with a pretraining in this workspace", where=f"--run {run}", remedy=remedy)
+        raise ConfigError(
+            "is no run with a pretraining in this workspace", where=f"--run {run}", remedy=remedy
+        )
     return found
 
 
@@ -157,7 +159,10 @@ def _reading(ledger: Ledger) -> Reading:
     if entry.get("artifact"):
         key = _artifact(ledger, "pretraining").manifest().key
         if key["inputs"]["tokenization"] != _artifact(ledger, "tokenization").manifest().content:
-            problem, remedy = "is not what this run's model was trained on", "run again with the same settings"
+            problem, remedy = (
+                "is not what this run's model was trained on",
+                "run again with the same settings",
+            )
             raise ArtifactError(problem, stage="tokenization", where=tokens, remedy=remedy)
         return reading_of(tokens, key["config"]["training"], continued="champion" in key["inputs"])
     training = dict(ledger["config"]["pretraining"]["training"])

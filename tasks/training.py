@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from models.training_config import TrainingConfig
-from tasks import budget, tables, tracking
+from tasks import budget, planning, tables, tracking
 from tasks.artifacts import CHECKPOINTS, Artifact, write_synced
 from tasks.config import StageConfig, Summary
 from tasks.errors import ConfigError
@@ -102,6 +102,7 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
     shape = config.architecture.build(index["vocab_size"], config.training.context_length)
     split = "train" if champion is None else CONTINUATION
     logger.info("pretraining: %s parameters", f"{shape.parameter_count():,}")
+    planning.announce(shape, config.training)
     history = History(folder / CHECKPOINTS / _HISTORY)
     with budget.kept():
         result = train(

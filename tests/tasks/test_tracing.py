@@ -29,7 +29,7 @@ def pretraining(store: Store, tokens: Artifact) -> Artifact:
 
     def write(folder: Path) -> None:
         rows = [
-            {name: None for name in CURVES.names}
+            dict.fromkeys(CURVES.names)
             | {"step": step, "loss": (9.0 if step == 30 else 3.0 + 0.01 * (step % 5)), "gradient_norm": 0.5}
             for step in range(1, STEPS + 1)
         ]
@@ -50,7 +50,8 @@ def made(home: Path) -> dict[str, Artifact]:
     folder = home / "runs" / "20261101-000000-abc"
     folder.mkdir(parents=True)
     stages = {
-        name: {"artifact": str(artifact.path), "mlflow_run_id": f"m-{name}"} for name, artifact in found.items()
+        name: {"artifact": str(artifact.path), "mlflow_run_id": f"m-{name}"}
+        for name, artifact in found.items()
     }
     ledger = {"run_id": folder.name, "flow": "lifecycle", "stages": stages, "mlflow": {"parent_run_id": "m"}}
     ledger["config"] = {"pretraining": {"training": TRAINING}}
@@ -79,7 +80,9 @@ def test_the_passages_are_the_text_that_the_step_read(tmp_path: Path) -> None:
 
 def test_a_run_is_found_by_any_of_its_ids(tmp_path: Path) -> None:
     made(tmp_path)
-    by_id = {name: trace(tmp_path, name, 1) for name in ("20261101-000000-abc", "m", "m-pretraining", "latest")}
+    by_id = {
+        name: trace(tmp_path, name, 1) for name in ("20261101-000000-abc", "m", "m-pretraining", "latest")
+    }
     assert len({str(found) for found in by_id.values()}) == 1
     with pytest.raises(ConfigError, match="--run nowhere"):
         trace(tmp_path, "nowhere", 1)
@@ -110,5 +113,5 @@ def test_other_tokens_than_those_of_the_training_are_refused(tmp_path: Path) -> 
     with pytest.raises(ArtifactError, match="is not what this run's model was trained on"):
         trace(tmp_path, "latest", 1)
     path.write_text(text.replace(str(artifacts["cleaning"].path), str(tmp_path / "gone")))
-    with pytest.raises(ArtifactError, match="cleaning: .*gone: the artefact of this run is not there"):
+    with pytest.raises(ArtifactError, match=r"cleaning: .*gone: the artefact of this run is not there"):
         trace(tmp_path, "latest", 1)

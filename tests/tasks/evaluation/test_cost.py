@@ -9,9 +9,9 @@ import torch
 
 from models.config import ModelConfig
 from models.export import load_pretrained, load_tokenizer
+from models.flops import training_flops_per_token
 from tasks.artifacts import Artifact
 from tasks.evaluation.cost import Cost, CostConfig, examine_cost
-from models.flops import training_flops_per_token
 from tests.tasks.evaluation.tiny_inputs import inputs
 
 CONFIG = CostConfig(latency_repeats=3, generated_tokens=8, training_steps=1, latency_tokens=16)
