@@ -98,6 +98,21 @@ def _representation(options: argparse.Namespace) -> int:
     return 0
 
 
+def _plan(options: argparse.Namespace) -> int:
+    preset, settings = _described(options)
+    from flows.planning import show
+
+    show(preset, settings, as_json=options.json)
+    return 0
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from flows.tracing import show
+
+    show(options)
+    return 0
+
+
 def _contracts(options: argparse.Namespace) -> int:
     from flows.contracts import show
 
@@ -168,11 +183,19 @@ def _parser() -> argparse.ArgumentParser:
     retrain = command("retrain", _retrain, "go on from the champion with what is new, then promote or keep")
     retrain.add_argument("--why", required=True, help="the reason, kept with the run")
     status = command("status", _status, "what is fresh, what would rebuild, and why")
-    for added in (run, retrain, status):
+    plan = command("plan", _plan, "what the trainings will take: memory, time, energy, cost; will it fit")
+    for added in (run, retrain, status, plan):
         _add_description(added)
     for added in (run, status):
         added.add_argument("--until", metavar="STAGE", help="the last stage to run")
     status.add_argument("--json", action="store_true", help="machine-readable, with the whole configuration")
+    plan.add_argument("--json", action="store_true", help="machine-readable")
+    trace = command("trace", _trace, "which documents one step of the pretraining read")
+    trace.add_argument(
+        "--run", metavar="ID", default="latest", help="an unveil or MLflow run; default: latest"
+    )
+    trace.add_argument("--step", metavar="N", type=int, required=True, help="the step, from 1")
+    trace.add_argument("--json", action="store_true", help="machine-readable")
     _add_generation(command("generate", _generate, "continue a text, one token at a time"))
     _add_explanation(
         command("explain", _explain, "which tokens a prediction hangs on, as text and as a page")

@@ -96,7 +96,7 @@ class Pretraining(GuardedStep):
 
     def _micro_batches(self, batch: Batch) -> list[Batch]:
         rows = len(batch.tokens)
-        size = max(1, rows // self._config.gradient_accumulation)
+        size = max(1, rows // self._config.micro_batches)
         return [
             Batch(batch.tokens[start : start + size], batch.step, batch.first_row + start)
             for start in range(0, rows, size)

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from models.budget import BudgetConfig
 from models.config import ModelConfig
 from models.ranks_config import RanksConfig
 from models.training_config import TrainingConfig
@@ -60,6 +61,9 @@ class RankJob(BaseModel):
     identity: dict[str, str] = Field(description="What else tells this run from others.")
     split: str = Field("train", description="The shard to learn from.")
     initial: Path | None = Field(None, description="A Hugging Face folder of weights to begin with.")
+    budget: BudgetConfig = Field(
+        BudgetConfig(), description="What the training may take, all attempts together."
+    )
     meeting: Path | None = Field(
         None, description="A file by which ranks of one machine meet; without it, they meet as torchrun says."
     )
@@ -154,6 +158,7 @@ def _train(job: RankJob, watch: RankWatch, failures: list[BaseException]) -> Non
             progress=False,
             ranks=job.ranks,
             watch=watch,
+            budget=job.budget,
         )
     except BaseException as error:  # told by the main thread
         failures.append(error)

@@ -39,7 +39,7 @@ class RanksConfig(BaseModel):
     )
 
 
-def refuse_uneven(batch_size: int, gradient_accumulation: int, ranks: int) -> None:
+def refuse_uneven(batch_size: int, gradient_accumulation: int | Literal["auto"], ranks: int) -> None:
     """Check that a batch falls into equal micro-batches; the mean over unequal ones is not that of the batch.
 
     Raises:
@@ -48,6 +48,8 @@ def refuse_uneven(batch_size: int, gradient_accumulation: int, ranks: int) -> No
     if batch_size % ranks:
         raise ValueError(f"batch_size ({batch_size}) must be a multiple of the number of ranks ({ranks})")
     rows = batch_size // ranks
+    if gradient_accumulation == "auto":  # chosen so that it does
+        return
     if rows % max(1, rows // gradient_accumulation):
         raise ValueError(
             f"the {rows} sequences of each of {ranks} ranks cannot be cut evenly by gradient_accumulation "

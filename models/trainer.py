@@ -18,11 +18,15 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from models.accumulation import settled
+from models.budget import BudgetConfig
 from models.checkpoint import VerifiedCheckpointIO
 from models.config import ModelConfig
 from models.execution import maybe_compile, reproducible, resolve_precision, training_flops
+from models.flops import pretraining_flops
 from models.loader import WindowSampler, training_loader
 from models.loop import Resume, fit, make_trainer, open_checkpoints, quiet_lightning, ranks_here
+from models.meter import Meter
 from models.monitor import Monitor, OnMetrics
 from models.objectives import Trunk
 from models.pretraining import PARAMETER_PREFIX, NonFiniteError, Pretraining
@@ -62,6 +66,7 @@ def train(
     progress: bool | None = None,
     ranks: RanksConfig | None = None,
     watch: RankWatch | None = None,
+    budget: BudgetConfig | None = None,
 ) -> TrainingResult:
     """Train a model on a split of `shards`, from scratch or from where `folder` stands.
 
@@ -80,8 +85,10 @@ def train(
         progress: a bar (True), log lines (False), or by whether standard error is a terminal (None).
         ranks: how several ranks share the work; how many there are, torchrun says.
         watch: told of progress, and asked whether to stop.
+        budget: what the training may take, all attempts together; it decides nothing of the result.
 
     Raises:
+        BudgetError: a cap is reached; the step is saved.
         ValueError: configurations that do not fit together or with the shards (`ShardError`).
         IdentityError: the checkpoints in `folder` belong to another run.
         CheckpointError: a checkpoint could not be written.
@@ -94,6 +101,13 @@ def train(
     _check_fit(model_config, training_config, shard)
     whole_identity = run_identity(model_config, training_config, identity)
     resume = open_checkpoints(folder, whole_identity)
+    training_config = settled(
+        model_config,
+        training_config,
+        resume.checkpoints,
+        ranks=ranks_here(),
+        taken_up=resume.path is not None,
+    )
     model = LanguageModel(model_config, seed=training_config.seed)
     if initial is not None:
         model.load_state_dict(initial)
@@ -102,7 +116,16 @@ def train(
         return _result(model, training_config, resume.metrics(), resume.begin)
     with reproducible(training_config.threads), quiet_lightning():
         call = _Call(
-            model, training_config, shard, folder, on_metrics, whole_identity, progress, ranks, watch
+            model,
+            training_config,
+            shard,
+            folder,
+            on_metrics,
+            whole_identity,
+            progress,
+            ranks,
+            watch,
+            budget or BudgetConfig(),
         )
         metrics = _fit(call, resume)
     if isinstance(next(model.parameters()), DTensor):
@@ -148,6 +171,7 @@ class _Call(NamedTuple):
     progress: bool | None
     ranks: RanksConfig | None
     watch: RankWatch | None
+    budget: BudgetConfig
 
 
 def _fit(call: _Call, resume: Resume) -> dict[str, float]:
@@ -174,6 +198,7 @@ def _fit(call: _Call, resume: Resume) -> dict[str, float]:
         place=lambda step: sampler.place(step) | config.mixture,
         on_metrics=call.on_metrics,
         progress=call.progress,
+        meter=_meter(call, trainer, resume, precision),
     )
 
     def blame(step: int, ranks: Sequence[int]) -> str:
@@ -183,6 +208,19 @@ def _fit(call: _Call, resume: Resume) -> dict[str, float]:
     module = Pretraining(model, config, trunk, precision, model.config.mask_token_id or 0, blame)
     loader = training_loader(sampler, lambda: trainer.global_step)
     return fit(trainer, module, loader, monitor, resume, call.watch)
+
+
+def _meter(call: _Call, trainer: pl.Trainer, resume: Resume, precision: torch.dtype) -> Meter:
+    step_flops = pretraining_flops(call.model.config, call.config)
+    return Meter(
+        resume.checkpoints,
+        steps=call.config.steps,
+        flops=lambda _batch: step_flops,
+        budget=call.budget,
+        device=trainer.strategy.root_device,
+        precision=precision,
+        ranks=trainer.world_size,
+    )
 
 
 def _checkpoint_io(call: _Call) -> VerifiedCheckpointIO:

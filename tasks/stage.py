@@ -43,6 +43,8 @@ class Stage:
             neither downloads nor writes anything, and raises `UnknownError` where that would be needed.
         beside: ``module:function`` that shows what a new artefact is beside those before, which it must not depend
             on: ``(artifact, publish) -> None``. It goes to MLflow and Prefect, not into the artefact.
+        pages: ``module:function`` that draws, from an artefact, its inputs and an MLflow run's id, what is shown
+            in that run beside the artefact's own files, by file name.
     """
 
     name: str
@@ -51,6 +53,7 @@ class Stage:
     optional: frozenset[str] = frozenset()
     observe: str | None = None
     beside: str | None = None
+    pages: str | None = None
 
     def __call__(self, config: StageConfig, **inputs: Artifact) -> Artifact:
         """Make sure that the stage's artefact exists, computing it only when something changed.
@@ -107,6 +110,7 @@ class Stage:
             numbers = artifact.summary() | {"stage_seconds": seconds}
             run.tracker.log_summary(mlflow_run_id, numbers, _tags(artifact, cached, why))
             run.tracker.log_files(mlflow_run_id, artifact)
+            self._show_pages(run, artifact, inputs, mlflow_run_id)
             run.record(
                 self.name,
                 artifact=str(artifact.path),
@@ -118,6 +122,13 @@ class Stage:
             )
         logger.info("%s: %s in %.1f s", self.name, "unchanged" if cached else "done", seconds)
         return artifact, cached, why
+
+    def _show_pages(self, run: runs.Run, artifact: Artifact, inputs: Inputs, mlflow_run_id: str) -> None:
+        """Log what is drawn from the artefact; a page that cannot be drawn must not fail the stage."""
+        if self.pages:
+            with runs.attempting(f"show the pages of {self.name}"):
+                for name, html in _load(self.pages)(artifact, inputs, mlflow_run_id).items():
+                    run.tracker.log_text(mlflow_run_id, html, name)
 
     def _obtain(
         self, run: runs.Run, key: Key, config: StageConfig, inputs: Inputs, mlflow_run_id: str

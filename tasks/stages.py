@@ -30,7 +30,7 @@ tokenization = Stage(
     optional=frozenset({"continuation.documents.parquet"}),
 )
 embeddings = Stage("embeddings", core="tasks.embeddings:embed")
-pretraining = Stage("pretraining", core="tasks.training:pretrain")
+pretraining = Stage("pretraining", core="tasks.training:pretrain", pages="tasks.loss_page:pages")
 finetuning_sentiment = Stage("finetuning-sentiment", core="tasks.finetuning.sentiment:finetune_sentiment")
 finetuning_question_answering = Stage(
     "finetuning-question-answering",

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from models.ranks import append_metrics
 from models.ranks_config import RanksConfig, refuse_uneven
 from models.training_config import TrainingConfig
-from tasks import launch, tables, tracking
+from tasks import budget, launch, planning, tables, tracking
 from tasks.artifacts import CHECKPOINTS, Artifact, write_synced
 from tasks.config import StageConfig, Summary
 from tasks.errors import ConfigError
@@ -107,6 +107,7 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
     Raises:
         ConfigError: the champion has another shape or vocabulary.
         RanksError: a rank of several failed.
+        UnveilError: a cap of the run's budget is reached.
         WaitingForRanksError: a cluster has to start the ranks.
     """
     from models.export import save_pretrained
@@ -119,6 +120,7 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
     shape = config.architecture.build(index["vocab_size"], config.training.context_length)
     split = "train" if champion is None else CONTINUATION
     logger.info("pretraining: %s parameters", f"{shape.parameter_count():,}")
+    planning.announce(shape, config.training)
     history = History(folder / CHECKPOINTS / _HISTORY)
     initial = None if champion is None else _weights(champion, shape)
     job = RankJob(
@@ -131,18 +133,21 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
         identity={"tokenization": shards.content} | ({"champion": champion.content} if champion else {}),
         initial=None if champion is None else champion.path.resolve(),
         split=split,
+        budget=budget.current(),
     )
-    _train_elsewhere(job, history)
-    result = train(
-        job.model,
-        job.training,
-        shards.path,
-        folder,
-        on_metrics=history.take,
-        identity=job.identity,
-        initial=initial,
-        split=split,
-    )
+    with budget.kept():
+        _train_elsewhere(job, history)
+        result = train(
+            job.model,
+            job.training,
+            shards.path,
+            folder,
+            on_metrics=history.take,
+            identity=job.identity,
+            initial=initial,
+            split=split,
+            budget=job.budget,
+        )
     rows = history.rows()
     tables.write(folder / "curves.parquet", (_curve_row(step, values) for step, values in rows), CURVES)
     save_pretrained(result.model, folder, shards.file("tokenizer.json"))
@@ -169,6 +174,7 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
 def _train_elsewhere(job: RankJob, history: History) -> None:
     """Have other processes do the training, if it is not for this one; what they finished is only read here."""
     from models.loop import open_checkpoints
+    from models.meter import in_words
     from models.monitor import Progress
     from models.trainer import run_identity
 
@@ -181,8 +187,12 @@ def _train_elsewhere(job: RankJob, history: History) -> None:
     if ranks.launch == "external":
         raise launch.ask_for_ranks(job, ranks.number)
     progress = Progress(job.training.steps, resume.begin, None)
+
+    def show(step: int, metrics: dict[str, float]) -> None:
+        progress.update(step, metrics, in_words(metrics, job.budget.currency))
+
     try:
-        launch.train_with_ranks(job, ranks.number, lambda: history.follow(progress.update))
+        launch.train_with_ranks(job, ranks.number, lambda: history.follow(show))
     finally:
         progress.close()
 

@@ -387,6 +387,8 @@ def test_a_corrupt_suite_stops_the_stage_before_its_work(
     (tmp_path / "clean_documents.json").write_text(whole[: len(whole) // 2])
     told, written = gated(tmp_path)
     assert told.startswith("toy: expectations/clean_documents.json: is not a readable suite") and written == 0
+
+
 def test_what_stands_beside_an_artefact_is_shown_when_it_is_new_and_never_part_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
