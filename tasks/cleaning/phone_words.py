@@ -15,7 +15,8 @@ _CUES = frozenset(
         "phone", "phones", "phoned", "phoning", "cellphone", "cellphones", "smartphone", "smartphones", "telephone",
         "telephones", "tel", "call", "calls", "called", "calling", "mobile", "cell", "fax", "faxed", "whatsapp", "sms",
         "text", "texts", "texted", "texting", "dial", "dialed", "dialled", "dialing", "dialling", "ring", "rang",
-        "hotline", "helpline", "landline", "switchboard", "pager", "voicemail", "reach", "reached", "contact", "answer", "answers",
+        "hotline", "helpline", "landline", "switchboard", "pager", "voicemail", "reach", "reached", "contact",
+        "answer", "answers",
         "answered", "answering", "message", "messages", "registered", "móvil", "movil", "celular", "cellulare",
         "rufnummer", "handynummer", "anrufen", "tlf", "тел",
     }
