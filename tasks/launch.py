@@ -120,7 +120,8 @@ def _environment(number: int) -> dict[str, str]:
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
     threads = max(1, len(os.sched_getaffinity(0)) // number) if hasattr(os, "sched_getaffinity") else 1
     path = os.pathsep.join(part for part in (str(_ROOT), os.environ.get("PYTHONPATH")) if part)
-    own = {"OMP_NUM_THREADS": str(threads)}
+    # the last: a store that torchrun would offer to ranks, on all addresses; ours do not ask it
+    own = {"OMP_NUM_THREADS": str(threads), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     own |= {"GLOO_SOCKET_IFNAME": loopback, "NCCL_SOCKET_IFNAME": loopback} if loopback else {}
     return {**own, **os.environ, "PYTHONPATH": path, PARENT: str(os.getpid())}
 

@@ -111,34 +111,19 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
         WaitingForRanksError: a cluster has to start the ranks.
     """
     from models.export import save_pretrained
-    from models.ranks import RankJob
     from models.shards import TokenShard
     from models.trainer import train
 
     shards, champion = inputs["tokenization"], inputs.get("champion")
-    index = json.loads(shards.file("index.json").read_text(encoding="utf-8"))
-    shape = config.architecture.build(index["vocab_size"], config.training.context_length)
-    split = "train" if champion is None else CONTINUATION
+    job, history = _job(inputs, config, folder), History(folder / CHECKPOINTS / _HISTORY)
+    shape, split = job.model, job.split
     logger.info("pretraining: %s parameters", f"{shape.parameter_count():,}")
     planning.announce(shape, config.training)
-    history = History(folder / CHECKPOINTS / _HISTORY)
     initial = None if champion is None else _weights(champion, shape)
-    job = RankJob(
-        model=shape,
-        training=config.training,
-        ranks=config.ranks,
-        shards=shards.path.resolve(),
-        folder=folder.resolve(),
-        metrics=history.path.resolve(),
-        identity={"tokenization": shards.content} | ({"champion": champion.content} if champion else {}),
-        initial=None if champion is None else champion.path.resolve(),
-        split=split,
-        budget=budget.current(),
-    )
     with budget.kept():
         _train_elsewhere(job, history)
         result = train(
-            job.model,
+            shape,
             job.training,
             shards.path,
             folder,
@@ -169,6 +154,26 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
         json.dumps(facts | summary.model_dump(mode="json"), indent=1, sort_keys=True),
     )
     return summary
+
+
+def _job(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: Path) -> RankJob:
+    """What is to be trained, by whichever process."""
+    from models.ranks import RankJob
+
+    shards, champion = inputs["tokenization"], inputs.get("champion")
+    index = json.loads(shards.file("index.json").read_text(encoding="utf-8"))
+    return RankJob(
+        model=config.architecture.build(index["vocab_size"], config.training.context_length),
+        training=config.training,
+        ranks=config.ranks,
+        shards=shards.path.resolve(),
+        folder=folder.resolve(),
+        metrics=(folder / CHECKPOINTS / _HISTORY).resolve(),
+        identity={"tokenization": shards.content} | ({"champion": champion.content} if champion else {}),
+        initial=None if champion is None else champion.path.resolve(),
+        split="train" if champion is None else CONTINUATION,
+        budget=budget.current(),
+    )
 
 
 def _train_elsewhere(job: RankJob, history: History) -> None:
