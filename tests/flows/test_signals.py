@@ -93,9 +93,13 @@ def children(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def gone(processes: list[psutil.Process], seconds: float) -> bool:
-    """Whether all of them have ended in time; identity is by id and time of start, so that none is mistaken."""
-    return not psutil.wait_procs(processes, timeout=seconds)[1]
+def gone(processes: list[psutil.Process]) -> bool:
+    """Whether all of them end soon; identity is by id and time of start, so that none is mistaken.
+
+    The server looks twice a second. A worker that has only just been started learns of it when it is ready to
+    read, which takes a second or two where the machine has nothing else to do.
+    """
+    return not psutil.wait_procs(processes, timeout=60.0)[1]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +150,7 @@ def test_killed_a_run_takes_its_children_along_and_the_next_command_tells_prefec
     with held(home) as (process, others):
         process.kill()
         assert process.wait() == -signal.SIGKILL
-        assert gone(others, 10.0)
+        assert gone(others)
     assert "RUNNING" in home.states()
     command = [sys.executable, "-m", "flows.cli", "reconcile"]
     done = subprocess.run(
@@ -173,6 +177,6 @@ def test_a_second_signal_leaves_at_once_and_its_children_follow(home: Home) -> N
             process.send_signal(signal.SIGTERM)
         assert process.returncode == 143
         assert time.monotonic() - started < 5
-        assert gone(others, 10.0)
+        assert gone(others)
     assert not list(home.stage("cleaning").glob("[!.]*"))
     assert home.complete() == home.contents
