@@ -112,7 +112,8 @@ def _open_lists(tree: Element, farms: set[Element]) -> list[Element]:
         for holder in () if block in farms else block.iterancestors(*_LISTS):
             if holder in marked:
                 break  # and so are those around it
-            marked[holder] = None
+            if holder not in farms:
+                marked[holder] = None
     items = [item for holder in marked for item in holder if item.tag == "li"]
     for element in (*marked, *items):
         element.tag = _SECTION

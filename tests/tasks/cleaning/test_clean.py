@@ -286,3 +286,20 @@ def test_of_one_address_the_longest_stays_whatever_the_order(
         (row["id"], row["rule"], row["reason"]) for row in read(tmp_path / "out", "quarantine.parquet")
     ] == [("old", "url-duplicate", "same address as long")]
     assert run(source, tmp_path / "all", CleaningConfig(url_duplicates=False)).documents.kept == len(rows)
+
+
+def test_tables_and_definitions_come_through_and_stay_as_they_are(
+    tmp_path: Path, prose: Make, document: Make, ingestion: Make
+) -> None:
+    cells = [f"<tr><td>lamp {n}</td><td>{prose(80 + n, 9)}</td></tr>" for n in range(12)]
+    terms = [f"<dt>stone {n}</dt><dd>{prose(95 + n, 9)}</dd>" for n in range(12)]
+    body = f"<h1>Lamps</h1><table><tr><th>Name</th><th>Use</th></tr>{''.join(cells)}</table><dl>{''.join(terms)}</dl>"
+    rows = [document(f"good-{n:02}", prose(n, 60)) for n in range(30)]
+    page = document("page", f"<html><body><main>{body}</main></body></html>", "html", "web")
+    run(ingestion([*rows, page]), tmp_path / "out")
+    kept = {row["id"]: row["text"] for row in read(tmp_path / "out", "documents.parquet")}
+    table = [f"lamp {n} | {prose(80 + n, 9)}" for n in range(12)]
+    definitions = [line for n in range(12) for line in (f"stone {n}", prose(95 + n, 9))]
+    assert kept["page"].split("\n") == ["Lamps", "Name | Use", *table, *definitions]
+    run(ingestion([*rows, document("page", kept["page"], "text", "web")]), tmp_path / "again")
+    assert {row["id"]: row["text"] for row in read(tmp_path / "again", "documents.parquet")} == kept

@@ -110,6 +110,7 @@ def test_cells_with_hidden_words_or_scripts_do_not_tell_them() -> None:
     [
         "<table><tr><td><a href='/'>Home</a></td><td><a href='/shop'>Shop now</a></td></tr></table>",
         "<dl class='menu'><dt><a href='/'>Home</a></dt><dd><a href='/shop'>Shop now</a></dd></dl>",
+        "<ul><li><a href='/'>Home page of the shop</a><pre>1</pre></li><li><a href='/shop'>Shop now</a></li></ul>",
         "<nav><dl><dt>Home</dt><dd>Shop now</dd></dl></nav>",
         "<footer><table><tr><td>Home</td><td>Shop now</td></tr></table></footer>",
         "<div class='sidebar'><table><tr><td>Home</td><td>Shop now</td></tr></table></div>",
