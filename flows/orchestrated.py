@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
-from tasks import environment, temporary_server
+from tasks import environment, orchestration
 
 # A place that cannot be one is refused by name before a run begins (`flows.running`).
 with contextlib.suppress(OSError):
@@ -22,7 +22,7 @@ class _Flow(Flow[Any, Any]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run it, as Prefect does."""
-        temporary_server.guard()
+        orchestration.guard_server()
         return super().__call__(*args, **kwargs)
 
 

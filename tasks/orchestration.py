@@ -26,6 +26,21 @@ def inside_flow() -> bool:
     return FlowRunContext.get() is not None
 
 
+def guard_server() -> None:
+    """See to it that a server which Prefect starts from now on ends with this process; called before each use."""
+    from prefect.settings import PREFECT_API_URL, get_current_settings
+
+    if PREFECT_API_URL.value():
+        return
+    from prefect.server.api.server import SubprocessASGIServer
+
+    def start(server: Any) -> Any:
+        settings = get_current_settings().to_environment_variables(exclude_unset=True)
+        return temporary_server.start(server.port, settings)
+
+    SubprocessASGIServer._run_uvicorn_command = start
+
+
 def as_task(stage: str, about: str, work: Callable[[Mapping[str, str]], Outcome]) -> Artifact:
     """Run a stage's work as a Prefect task, in this thread: Lightning handles signals only in the main one.
 
@@ -83,7 +98,7 @@ def reconcile(flow_run_id: str | None) -> None:
         return
     from uuid import UUID
 
-    temporary_server.guard()
+    guard_server()
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.exceptions import ObjectNotFound

@@ -13,36 +13,22 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 _ROOT = Path(__file__).resolve().parent.parent
 _LOOK_SECONDS, _GRACE_SECONDS = 0.5, 3.0
 _FACTORY = "prefect.server.api.server:create_app"
 
 
-def guard() -> None:
-    """See to it that a server which Prefect starts from now on ends with this process; needed before each use."""
-    from prefect.settings import PREFECT_API_URL
-
-    if PREFECT_API_URL.value():
-        return
-    from prefect.server.api.server import SubprocessASGIServer
-
-    SubprocessASGIServer._run_uvicorn_command = _start
-
-
-def _start(server: Any) -> subprocess.Popen[bytes]:
-    """In place of Prefect's method: the same server, started by way of `main`.
+def start(port: int, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start it as Prefect does (`SubprocessASGIServer._run_uvicorn_command`), by way of `main`.
 
     In a session of its own, so that the terminal's Ctrl-C leaves it up until the run has said how it ended.
     """
-    from prefect.settings import get_current_settings
-
-    settings = get_current_settings().to_environment_variables(exclude_unset=True)
     only_here = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
-    listening = ("--host", "127.0.0.1", "--port", str(server.port))
+    listening = ("--host", "127.0.0.1", "--port", str(port))
     command = [sys.executable, "-m", "tasks.temporary_server", str(os.getpid()), *listening]
     return subprocess.Popen(  # noqa: S603 - our own module, by the running interpreter
         command, env={**os.environ, **only_here, **settings, "PYTHONPATH": path}, start_new_session=True
