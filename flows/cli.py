@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from flows import console
+from flows import console, signals
 from tasks.environment import workspace
 from tasks.errors import ConfigError, UnveilError, one_line
 
@@ -21,19 +19,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 2 usage or config, 3 and 4 gates, 1 anything else."""
     options = _parser().parse_args(arguments)
     console.set_up(debug=options.debug)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        command: Callable[[argparse.Namespace], int] = options.command
-        return command(options)
+        with signals.listening():
+            command: Callable[[argparse.Namespace], int] = options.command
+            return command(options)
     except UnveilError as error:
         return _report(error, error.exit_code, options.debug)
     except BrokenPipeError:
         # The reader of our output left; point stdout elsewhere so that closing it does not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        print("unveil: interrupted; run the same command again to go on", file=sys.stderr)
-        return 130
+    except signals.EndedBySignal as ended:
+        print(f"unveil: ended by {ended}; run the same command again to go on", file=sys.stderr)
+        return int(ended.code or 0)
     except Exception as error:
         return _report(error, 1, options.debug)
 
@@ -45,10 +43,6 @@ def _report(error: Exception, code: int, debug: bool) -> int:
     hint = "" if debug or isinstance(error, UnveilError) else " (--debug shows where)"
     print(f"unveil: {one_line(text)}{hint}", file=sys.stderr)
     return code
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -99,6 +93,21 @@ def _explain(options: argparse.Namespace) -> int:
 
 def _representation(options: argparse.Namespace) -> int:
     from flows.representation import show
+
+    show(options)
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    preset, settings = _described(options)
+    from flows.planning import show
+
+    show(preset, settings, as_json=options.json)
+    return 0
+
+
+def _trace(options: argparse.Namespace) -> int:
+    from flows.tracing import show
 
     show(options)
     return 0
@@ -174,11 +183,19 @@ def _parser() -> argparse.ArgumentParser:
     retrain = command("retrain", _retrain, "go on from the champion with what is new, then promote or keep")
     retrain.add_argument("--why", required=True, help="the reason, kept with the run")
     status = command("status", _status, "what is fresh, what would rebuild, and why")
-    for added in (run, retrain, status):
+    plan = command("plan", _plan, "what the trainings will take: memory, time, energy, cost; will it fit")
+    for added in (run, retrain, status, plan):
         _add_description(added)
     for added in (run, status):
         added.add_argument("--until", metavar="STAGE", help="the last stage to run")
     status.add_argument("--json", action="store_true", help="machine-readable, with the whole configuration")
+    plan.add_argument("--json", action="store_true", help="machine-readable")
+    trace = command("trace", _trace, "which documents one step of the pretraining read")
+    trace.add_argument(
+        "--run", metavar="ID", default="latest", help="an unveil or MLflow run; default: latest"
+    )
+    trace.add_argument("--step", metavar="N", type=int, required=True, help="the step, from 1")
+    trace.add_argument("--json", action="store_true", help="machine-readable")
     _add_generation(command("generate", _generate, "continue a text, one token at a time"))
     _add_explanation(
         command("explain", _explain, "which tokens a prediction hangs on, as text and as a page")

@@ -55,7 +55,7 @@ def show_status(found: Iterable[Inspection], preset: str, config: dict[str, Any]
         sys.stdout.write(json.dumps({"preset": preset, "stages": stages, "config": config}, indent=1) + "\n")
         return
     for item in found:
-        mark = "fresh  " if item.fresh else "rebuild"
+        mark = {True: "fresh  ", False: "rebuild", None: "unknown"}[item.fresh]
         sys.stdout.write(
             f"{item.stage:<29} {mark}  {'' if item.fresh else one_line(item.why, 200)}".rstrip() + "\n"
         )

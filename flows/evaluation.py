@@ -14,6 +14,7 @@ from flows.settings import RunConfig
 from tasks import runs, stages
 from tasks.artifacts import Artifact
 from tasks.evaluation.summary import headlines
+from tasks.representation.former import previous
 
 
 @flow(name="evaluation", flow_run_name="evaluation-{preset}")
@@ -41,6 +42,7 @@ def examine(config: RunConfig, prepared: Prepared, model: Artifact, heads: Heads
     run = runs.current()
     if run is not None and not run.inspect:
         run.note("scores", headlines(records.summary()))
+    former = previous(records) if records.content else None
     stages.reporting(
         config.reporting,
         ingestion=prepared.raw,
@@ -49,6 +51,7 @@ def examine(config: RunConfig, prepared: Prepared, model: Artifact, heads: Heads
         embeddings=prepared.vectors,
         pretraining=model,
         evaluation=records,
+        **({"former": former} if former else {}),
         **heads,
     )
     return records

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tasks import runs
 from tasks.contracts_report import visible
 from tasks.environment import workspace
 from tasks.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tasks.representation.corpus import Corpus, Row
 
 Ledger = dict[str, Any]
 _ALL = "(all)"
@@ -23,7 +26,7 @@ def show(options: argparse.Namespace) -> None:
     Raises:
         ConfigError: there is no such run, or none with an audit.
     """
-    from tasks.representation.compare import read
+    from tasks.representation.corpus import read
 
     home = workspace()
     run = _named(home, options.run) if options.run else runs.newest(home, _audited)
@@ -34,14 +37,14 @@ def show(options: argparse.Namespace) -> None:
         )
     former = _named(home, options.against) if options.against else runs.newest(home, _before(run))
     now = read(_artifact(run))
-    lines = [f"who the text of run {run['run_id']} ({run['preset']}) speaks of", *_rates(now)]
+    lines = [f"who the text of run {run['run_id']} ({run['preset']}) speaks of", *_rates(now.rows.values())]
     lines += (
         _since(former, run, now) if former else ["there is no earlier corpus of this preset to compare with"]
     )
     sys.stdout.write("\n".join(map(visible, lines)) + "\n")
 
 
-def _rates(rows: list[Ledger]) -> Iterator[str]:
+def _rates(rows: Iterable[Row]) -> Iterator[str]:
     from tasks.representation.audit import RATE
 
     for row in rows:
@@ -50,20 +53,26 @@ def _rates(rows: list[Ledger]) -> Iterator[str]:
             yield f"  {row['condition']:32} {row['value']:>9,.0f}{bounds} per million words"
 
 
-def _since(former: Ledger, run: Ledger, now: list[Ledger]) -> Iterator[str]:
-    from tasks.representation.compare import compare, read
+def _since(former: Ledger, run: Ledger, now: Corpus) -> Iterator[str]:
+    from tasks.representation.compare import compare
+    from tasks.representation.corpus import read
 
     if not _audited(former):
         raise ConfigError("has no audit", where=former["run_id"], remedy="name another run")
-    if _artifact(former) == _artifact(run):
+    if _corpus(former) == _corpus(run):
         yield f"since run {former['run_id']}: the same corpus"
         return
-    changes, compared = compare(read(_artifact(former)), now)
+    before = read(_artifact(former))
+    if before.counted_by != now.counted_by:
+        yield f"since run {former['run_id']}: counted by other lists of words, and not to be compared"
+        return
+    found = compare(before, now)
     yield (
-        f"since run {former['run_id']}: {len(changes)} of {compared} numbers changed more than chance allows; "
-        f"of equal corpora's, up to {0.05 * compared:.0f} would"
+        f"since run {former['run_id']}: {found.kept:,} documents kept ({found.altered:,} altered), {found.added:,} "
+        f"added, {found.removed:,} removed; {len(found.clear)} of {len(found.changes)} numbers changed more than "
+        f"chance allows, which alone would give up to {0.05 * len(found.changes):.0f}"
     )
-    for change in changes:
+    for change in found.clear:
         domain = "" if change.domain == _ALL else f" in {change.domain}"
         low, high = change.gap.low or 0.0, change.gap.high or 0.0
         yield (
@@ -73,18 +82,25 @@ def _since(former: Ledger, run: Ledger, now: list[Ledger]) -> Iterator[str]:
 
 
 def _before(run: Ledger) -> Any:
-    """The newest run before this one of the same preset with another evaluation; of the same, if there is no other."""
+    """The newest run before this one, of the same preset, whose corpus was another."""
 
     def wanted(entry: Ledger) -> bool:
         earlier = entry["run_id"] < run["run_id"] and entry["preset"] == run["preset"]
-        return earlier and _audited(entry) and _artifact(entry) != _artifact(run)
+        return earlier and _audited(entry) and _corpus(entry) != _corpus(run)
 
     return wanted
 
 
 def _audited(run: Ledger) -> bool:
-    entry = run.get("stages", {}).get("evaluation", {})
-    return bool(entry.get("artifact")) and (Path(entry["artifact"]) / "records.parquet").is_file()
+    from tasks.representation.corpus import auditable
+
+    stages = run.get("stages", {})
+    made = all(stages.get(name, {}).get("artifact") for name in ("cleaning", "evaluation"))
+    return made and auditable(_artifact(run))
+
+
+def _corpus(run: Ledger) -> str:
+    return str(run["stages"]["cleaning"]["artifact"])
 
 
 def _artifact(run: Ledger) -> Path:

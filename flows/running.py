@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from flows import presets
+from flows import presets, signals
 from flows.settings import RunConfig, resolve
-from tasks import places, runs, stages
+from tasks import budget, places, runs, stages
 from tasks.environment import workspace
 from tasks.errors import ConfigError
 from tasks.sources.config import local_paths
@@ -31,7 +31,11 @@ def run_flow(
     config, preset = configuration(preset, settings, until)
     described = config.model_dump(mode="json")
     about: dict[str, Any] = {"preset": preset, "until": until, "reason": reason}
-    with runs.running(name, described, flow_run_id=_flow_run_id(), **about) as run:
+    with (
+        signals.heeded(),
+        runs.running(name, described, flow_run_id=_flow_run_id(), **about) as run,
+        budget.applied(config.budget),
+    ):
         compose(config)
     return run.as_dict()
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
+from models.budget import BudgetConfig
 from tasks.cleaning.config import CleaningConfig
 from tasks.config import StageConfig
 from tasks.drift import DriftConfig
@@ -68,6 +69,7 @@ class RunConfig(StageConfig):
     reporting: ReportingConfig = Field(description="The report.")
     promotion: PromotionConfig = Field(PromotionConfig(), description="What a challenger must show.")
     retraining: RetrainingConfig = Field(RetrainingConfig(), description="Going on from the champion.")
+    budget: BudgetConfig = Field(BudgetConfig(), description="Caps of each training, and prices.")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -33,6 +33,7 @@ def write(options: argparse.Namespace) -> None:
             str(error), where=folder, remedy="give a model folder and a shorter prompt"
         ) from error
     if options.show_steps:
+        tokenizer.encode_special_tokens = True  # As the model reads the prompt: it spells no control token.
         _show_analysis(tokenizer.encode(options.prompt).tokens)
     else:
         sys.stdout.write(visible(options.prompt))

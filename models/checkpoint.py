@@ -2,8 +2,9 @@
 
 A checkpoint is a folder `step-000001000/`: weights as safetensors under Hugging Face's names, loop and
 optimiser state readable with `torch.load(weights_only=True)`, and `manifest.json` with the size and SHA-256
-of both, written last. It is built beside its final place (never in $TMPDIR), every file and folder is
-fsynced, and a rename publishes it. Then `LATEST` points to it, and only then older ones may go.
+of every file, written last. What ranks hold in parts (`models.sharding`) lies in `models.row_files` instead.
+It is built beside its final place (never in $TMPDIR), every file and folder is fsynced, and a rename publishes
+it. Then `LATEST` points to it, and only then older ones may go.
 
 Lightning's own writer reports success where nothing was saved (Lightning #21800), goes through $TMPDIR and
 destroys the last good file when the copy is interrupted; nothing there notices NaN weights or bit rot.
@@ -47,6 +48,7 @@ from models.checkpoint_files import (
     write_manifest,
 )
 from models.checkpoint_retention import point_to, retain, warn_of_missing
+from models.row_files import RowFiles, RowFilesError, join
 
 __all__ = [
     "CheckpointError",
@@ -62,6 +64,8 @@ __all__ = [
     "verify",
 ]
 
+WEIGHT_ROWS = "state_dict/"
+"""What the names of weights begin with in files of rows."""
 _SPACE_FACTOR = 1.1
 _WEIGHT_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")
 
@@ -100,8 +104,8 @@ def verify(path: Path) -> dict[str, Any]:
 
     """
     manifest = read_manifest(path)
-    for name in (WEIGHTS, STATE):
-        file, promised = path / name, manifest["files"][name]
+    for name, promised in manifest["files"].items():
+        file = path / name
         try:
             found = describe(file)
         except OSError as error:
@@ -139,8 +143,15 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     verify(path)
     try:
         weights = load_file(path / WEIGHTS)
+        rows = RowFiles(path)
+        weights |= {
+            name.removeprefix(WEIGHT_ROWS): rows.whole(name)
+            for name in rows.names
+            if name.startswith(WEIGHT_ROWS)
+        }
     except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path / WEIGHTS}: not a safetensors file ({error})") from error
+        where = path if isinstance(error, RowFilesError) else path / WEIGHTS
+        raise CheckpointError(f"{where}: not a safetensors file ({error})") from error
     for name in weights:
         if not _WEIGHT_NAME.fullmatch(name):
             raise CheckpointError(f"{path / WEIGHTS}: {name!r} is no name of a weight")
@@ -150,6 +161,8 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 def load_state(path: Path) -> dict[str, Any]:
     """Return everything but the weights, read without executing anything. Verify the checkpoint first.
+
+    What lies in files of rows is marked, for `models.row_files.join` to put in.
 
     Raises:
         CheckpointError: it is malformed, would run code, or is of another step than the folder's name says.
@@ -251,7 +264,8 @@ class VerifiedCheckpointIO(CheckpointIO):
     def _fill(self, folder: Path, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
         torch.save(state, folder / STATE)
-        for name in (WEIGHTS, STATE):
+        names = sorted(file.name for file in folder.iterdir())
+        for name in names:
             sync(folder / name)
         manifest = {
             "schema": SCHEMA,
@@ -260,7 +274,7 @@ class VerifiedCheckpointIO(CheckpointIO):
             "world_size": int(state.get("world_size", 1)),
             "validation_loss": state.get("validation_loss"),
             "made_with": made_with(),
-            "files": {name: describe(folder / name) for name in (WEIGHTS, STATE)},
+            "files": {name: describe(folder / name) for name in names},
         }
         write_manifest(folder, manifest)
 
@@ -269,7 +283,7 @@ class VerifiedCheckpointIO(CheckpointIO):
     ) -> dict[str, Any]:
         """Read a verified checkpoint in the shape Lightning expects; nothing in it is ever executed."""
         weights = load_weights(Path(path))
-        state = load_state(Path(path))
+        state = dict(join(load_state(Path(path)), RowFiles(Path(path)).whole))
         self._verified.add(Path(path))
         _tell_other_versions(Path(path))
         state["state_dict"] = {self._prefix + name: tensor for name, tensor in weights.items()}

@@ -54,7 +54,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
             and checkpoint_path(path.parent, int(manifest["step"])) == path
             and isinstance(manifest["identity"], dict)
             and isinstance(manifest["made_with"], dict)
-            and manifest["files"].keys() == {WEIGHTS, STATE}
+            and manifest["files"].keys() >= {WEIGHTS, STATE}
+            and all(name == Path(name).name for name in manifest["files"])
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{file}: missing or malformed ({error})") from error

@@ -16,13 +16,16 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from models.budget import BudgetConfig
 from models.checkpoint import VerifiedCheckpointIO
 from models.examples import Example, ExampleSampler, example_loader
 from models.execution import reproducible, resolve_precision
 from models.finetuning_config import FineTuningConfig
+from models.flops import finetuning_flops
 from models.guarded_step import PARAMETER_PREFIX, GuardedStep
-from models.heads import ExampleBatch
+from models.heads import TRANSLATION, ExampleBatch
 from models.loop import Resume, fit, make_trainer, open_checkpoints, quiet_lightning
+from models.meter import Meter
 from models.monitor import Monitor, OnMetrics
 from models.scoring import autocast
 from models.training_config import RUNTIME_FIELDS
@@ -50,6 +53,7 @@ def finetune(
     identity: Mapping[str, str],
     validate: Callable[[HeadT], dict[str, float]],
     progress: bool | None = None,
+    budget: BudgetConfig | None = None,
 ) -> FineTuned[HeadT]:
     """Teach `head` the examples, from its present weights or from where `folder` stands.
 
@@ -63,12 +67,14 @@ def finetune(
         identity: what tells this run from others: digests of the base model and of the examples.
         validate: measures the head, in evaluation mode, on examples it does not learn from.
         progress: a bar (True), log lines (False), or by whether standard error is a terminal (None).
+        budget: what the training may take, all attempts together; it decides nothing of the result.
 
     Raises:
+        BudgetError: a cap is reached; the step is saved.
         ValueError: there is no example.
         IdentityError: the checkpoints in `folder` belong to another run.
         NonFiniteError: the loss or gradient of a step was not finite; the weights are those of the step before.
-        SystemExit: with status 143 on SIGTERM and 130 on SIGINT, after a checkpoint at the next step's end.
+        SystemExit: with status 143 on SIGTERM, 130 on SIGINT and 129 on SIGHUP, after a checkpoint at the next step's end.
     """
     sampler = ExampleSampler(examples, batch_size=config.batch_size, pad_id=pad_id, seed=config.seed)
     fixed = config.model_dump(mode="json", exclude=set(RUNTIME_FIELDS))
@@ -83,7 +89,9 @@ def finetune(
         trainer = make_trainer(folder, config.steps, checkpoints)
         if trainer.world_size > 1:
             raise ValueError("fine-tuning runs on one rank; start it without torchrun")
-        metrics = _fit(trainer, head, sampler, config, resume, on_metrics, validate, progress)
+        metrics = _fit(
+            trainer, head, sampler, config, resume, on_metrics, validate, progress, budget or BudgetConfig()
+        )
     return FineTuned(head.eval(), metrics, resume.begin)
 
 
@@ -96,6 +104,7 @@ def _fit(
     on_metrics: OnMetrics,
     validate: Callable[[HeadT], dict[str, float]],
     progress: bool | None,
+    budget: BudgetConfig,
 ) -> dict[str, float]:
     precision = resolve_precision(config.precision, trainer.strategy.root_device)
 
@@ -118,6 +127,7 @@ def _fit(
         place=sampler.place,
         on_metrics=on_metrics,
         progress=progress,
+        meter=_meter(trainer, head, resume, config, budget, precision),
     )
 
     def blame(step: int, _ranks: list[int]) -> str:
@@ -125,6 +135,27 @@ def _fit(
 
     loader = example_loader(sampler, lambda: trainer.global_step)
     return fit(trainer, FineTuning(head, config, precision, blame), loader, monitor, resume)
+
+
+def _meter(
+    trainer: pl.Trainer,
+    head: nn.Module,
+    resume: Resume,
+    config: FineTuningConfig,
+    budget: BudgetConfig,
+    precision: torch.dtype,
+) -> Meter:
+    network: Any = head
+    words = network.task == TRANSLATION
+
+    def flops(batch: ExampleBatch) -> float:
+        rows, tokens = batch.input_ids.shape
+        return finetuning_flops(network.model.config, rows, tokens, words=words)
+
+    device = trainer.strategy.root_device
+    return Meter(
+        resume.checkpoints, steps=config.steps, flops=flops, budget=budget, device=device, precision=precision
+    )
 
 
 class FineTuning(GuardedStep):

@@ -8,10 +8,14 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning.strategies import DDPStrategy, Strategy
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -27,7 +31,12 @@ from models.checkpoint import (
 )
 from models.guarded_step import GuardedStep
 from models.monitor import Monitor
+from models.rank_watch import RankWatch
+from models.ranks_config import RanksConfig
+from models.sharding import ShardedStrategy
 from models.signals import StopTraining, exit_status
+
+_LAST_RESORT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -68,18 +77,21 @@ def open_checkpoints(folder: Path, identity: Mapping[str, str]) -> Resume:
     return Resume(checkpoints, path, int(read_manifest(path)["step"]))
 
 
-def make_trainer(folder: Path, steps: int, checkpoint_io: VerifiedCheckpointIO) -> pl.Trainer:
+def make_trainer(
+    folder: Path, steps: int, checkpoint_io: VerifiedCheckpointIO, ranks: RanksConfig | None = None
+) -> pl.Trainer:
     """A trainer that logs nothing, saves nothing by itself and takes the ranks that torchrun started."""
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))  # set by torchrun, which starts each rank's process
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(ranks)))
+    number = ranks_here()
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(number)))
     return pl.Trainer(
         max_steps=steps,
         max_epochs=-1,
         accelerator="auto",
-        devices=local if ranks > 1 else 1,
-        num_nodes=max(1, ranks // local),
-        strategy="ddp" if ranks > 1 else "auto",
-        plugins=[checkpoint_io],
+        devices=local if number > 1 else 1,
+        num_nodes=max(1, number // local),
+        strategy=_strategy(number, ranks or RanksConfig()) if number > 1 else "auto",
+        # said outright: inside a batch job Lightning would take the scheduler's word for how many ranks there are
+        plugins=[checkpoint_io, TorchElasticEnvironment() if number > 1 else LightningEnvironment()],
         default_root_dir=str(folder),
         logger=False,
         enable_checkpointing=False,  # Lightning's own callback, that is; Monitor saves through our plugin
@@ -88,21 +100,34 @@ def make_trainer(folder: Path, steps: int, checkpoint_io: VerifiedCheckpointIO) 
     )
 
 
+def ranks_here() -> int:
+    """How many processes train together, as torchrun, which starts each rank's process, tells them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _strategy(number: int, ranks: RanksConfig) -> Strategy:
+    # only for ranks that nobody watches: a watched one is given up earlier, with a name
+    timeout = timedelta(seconds=ranks.timeout_seconds + _LAST_RESORT_SECONDS)
+    return ShardedStrategy(number, timeout) if ranks.strategy == "fsdp" else DDPStrategy(timeout=timeout)
+
+
 def fit(
     trainer: pl.Trainer,
     module: GuardedStep,
     loader: DataLoader[Any],
     monitor: Monitor,
     resume: Resume,
+    watch: RankWatch | None = None,
 ) -> dict[str, float]:
-    """Run from where `resume` stands to the last step; return the last metrics.
+    """Run from where `resume` stands to the last step; return the last metrics. `watch` stops ranks together.
 
     Raises:
         CheckpointError: the loop ended early without an error.
-        SystemExit: with status 143 on SIGTERM and 130 on SIGINT, after a checkpoint at the next step's border,
+        SystemExit: with status 143 on SIGTERM, 130 on SIGINT and 129 on SIGHUP, after a checkpoint at the next step's border,
             or at once when the signal came twice.
     """
-    trainer.callbacks.append(monitor)  # type: ignore[attr-defined]
+    watches = [] if watch is None else [watch]
+    trainer.callbacks += [monitor, *watches]  # type: ignore[attr-defined]
     # Lightning's handler broadcasts to other ranks from within the signal, and calls ours at every second one
     trainer._signal_connector.register_signal_handlers = lambda: None
     with module.stop.listening():

@@ -14,7 +14,8 @@ import pytorch_lightning as pl
 
 from models import random_states
 from models.checkpoint import CheckpointError, VerifiedCheckpointIO, checkpoint_path
-from models.signals import LeaveAtOnce, StopTraining
+from models.meter import METERED, Meter
+from models.signals import StopTraining
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +37,15 @@ class Progress:
 
             self._bar = tqdm(total=total, initial=done, desc="training", unit="step", dynamic_ncols=True)
 
-    def update(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Show that `step` steps are done."""
+    def update(self, step: int, metrics: Mapping[str, float], told: str) -> None:
+        """Show that `step` steps are done; `told` is what the meter says."""
+        speed = f"{metrics[f'{self._counted}_per_second']:.0f} {self._counted}/s"
         if self._bar is not None:
-            self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", refresh=False)
+            taken = {"power": f"{metrics['kilowatt_hours']:.2g} kWh", "cost": f"{metrics['cost']:.2g}"}
+            self._bar.set_postfix(loss=f"{metrics['loss']:.3f}", speed=speed, **taken, refresh=False)
             self._bar.update(step - self._bar.n)
         elif step * 10 // self._total > (step - 1) * 10 // self._total:
-            speed = f"{metrics[f'{self._counted}_per_second']:.0f} {self._counted}/s"
-            logger.info("step %d of %d: loss %.4f, %s", step, self._total, metrics["loss"], speed)
+            logger.info("step %d of %d: loss %.4f, %s, %s", step, self._total, metrics["loss"], speed, told)
 
     def close(self) -> None:
         """Leave the terminal tidy."""
@@ -70,18 +72,20 @@ class Monitor(pl.Callback):
         place: Place,
         on_metrics: OnMetrics,
         progress: bool | None,
+        meter: Meter,
         counted: str = "tokens",
     ) -> None:
         """Count `per_step` tokens (or other `counted` things) a step; save to `folder`.
 
-        `on_metrics(step, metrics)` is called for every step, on the main thread of rank 0. `place(step)` goes
-        into every checkpoint, and a checkpoint that says otherwise is not taken up.
+        `on_metrics(step, metrics)` is called for every step, on rank 0; `validate()` on every rank, for those
+        to take part that hold a part of the model. `place(step)` goes into every checkpoint, and a checkpoint
+        that says otherwise is not taken up.
         """
         self._folder, self._steps, self._per_step = folder, steps, per_step
         self._counted, self._speed = counted, f"{counted}_per_second"
         self._checkpoint_every, self._validate_every = checkpoint_every, validate_every
         self._validate, self._on_metrics, self._wants_bar = validate, on_metrics, progress
-        self._place = place
+        self._place, self._meter = place, meter
         self._progress: Progress | None = None
         self._random_states: list[random_states.State] = []
         self._validation_loss: float | None = None
@@ -90,10 +94,15 @@ class Monitor(pl.Callback):
         self.metrics: dict[str, float] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show where training stands, with the random generators where they stood there."""
+        """Show where training stands, with the random generators where they stood there.
+
+        Raises:
+            BudgetError: former attempts used up the budget.
+        """
         self._saved_step = trainer.global_step
         if len(self._random_states) == trainer.world_size:
             random_states.restore(self._random_states[trainer.global_rank], trainer.strategy.root_device)
+        self._meter.start(trainer.global_step)
         if trainer.is_global_zero:
             self._progress = Progress(self._steps, trainer.global_step, self._wants_bar, self._counted)
 
@@ -108,34 +117,50 @@ class Monitor(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Report the step, validate and save when it is time to; stop if a rank was asked to."""
+        """Report the step, validate and save when it is time to; stop if a rank was asked to.
+
+        Raises:
+            BudgetError: the budget is used up, before the last step.
+            StopTraining: a rank was asked to stop.
+        """
         step = trainer.global_step
         metrics = {name: float(value) for name, value in outputs.items() if name != "stop"}
         metrics[self._counted] = float(step * self._per_step)
         metrics[self._speed] = self._per_step / (time.perf_counter() - self._started)
         self._validation_loss = None
+        if _due(step, self._validate_every, self._steps):
+            metrics |= self._validate()
+            self._validation_loss = _score(metrics)
         if trainer.is_global_zero:
-            if _due(step, self._validate_every, self._steps):
-                metrics |= self._validate()
-                self._validation_loss = _score(metrics)
+            metrics |= self._meter.read(step, batch)
             self._on_metrics(step, metrics)
             if self._progress is not None:
-                self._progress.update(step, metrics)
-        self.metrics |= {name: value for name, value in metrics.items() if name != self._speed}
+                self._progress.update(step, metrics, self._meter.told(metrics))
+            self._meter.save()
+        timed = (self._speed, *METERED)
+        self.metrics |= {name: value for name, value in metrics.items() if name not in timed}
         if _due(step, self._checkpoint_every, self._steps):
             self._save(trainer)
         # a signal that came after the ranks' exchange waits for the next one, unless there is nobody to agree with
         stop = int(outputs["stop"]) or (pl_module.stop.signal if trainer.world_size == 1 else 0)
         if stop and step < self._steps:
-            self._stop(trainer, stop)
+            self._save_now(trainer, "asked to stop")
+            raise StopTraining(stop)
+        if self._meter.capped and step < self._steps:
+            self._keep_to_budget(trainer)
 
-    def _stop(self, trainer: pl.Trainer, signal_number: int) -> None:
+    def _keep_to_budget(self, trainer: pl.Trainer) -> None:
+        """Stop all ranks at the border of the same step once one of them has reached a cap."""
+        if trainer.strategy.reduce_boolean_decision(self._meter.exhausted, all=False):
+            self._save_now(trainer, "the budget is used up")
+            raise self._meter.refusal(trainer.global_step)
+
+    def _save_now(self, trainer: pl.Trainer, why: str) -> None:
         if trainer.global_step != self._saved_step:
             self._save(trainer)
         _checkpoints(trainer).wait()
         if trainer.is_global_zero:
-            logger.warning("asked to stop: saved step %d, run again to continue", trainer.global_step)
-        raise StopTraining(signal_number)
+            logger.warning("%s: saved step %d, run again to continue", why, trainer.global_step)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Do not end before the last checkpoint is whole."""
@@ -145,15 +170,17 @@ class Monitor(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Let a checkpoint that is being written become whole; never begin one after an error."""
-        if isinstance(exception, LeaveAtOnce):
-            return
+        if trainer.is_global_zero:
+            self._meter.save(now=True)
         try:
             _checkpoints(trainer).wait()
         except Exception as error:  # the first error is the one to be told
             logger.warning("the last checkpoint could not be written: %s", error)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Close the bar, after an error too."""
+        """Close the bar and the meter's book; after an error, Lightning does not come here."""
+        if trainer.is_global_zero:
+            self._meter.save(now=True)
         if self._progress is not None:
             self._progress.close()
 

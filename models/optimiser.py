@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.optim.adamw import adamw
 
+from models.dtensors import cut_like, local, own_rows, whole
 from models.training_config import OptimisationConfig
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -75,26 +77,41 @@ class MuonAdamW(torch.optim.Optimizer):
             group["lr"] = group["peak"] * factor
 
     def _step_muon(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = _gradients(parameters)
-        buffers = [self._state(p, "momentum") for p in parameters]
+        gradients, held = _gradients(parameters), [local(p) for p in parameters]
+        buffers = [local(self._state(p, "momentum")) for p in parameters]
         torch._foreach_lerp_(buffers, gradients, 1.0 - group["momentum"])
         ahead = torch._foreach_lerp(gradients, buffers, group["momentum"])  # Nesterov
-        torch._foreach_mul_(parameters, 1.0 - group["lr"] * group["weight_decay"])
+        torch._foreach_mul_(held, 1.0 - group["lr"] * group["weight_decay"])
         by_shape: dict[torch.Size, list[int]] = defaultdict(list)
         for index, parameter in enumerate(parameters):
             by_shape[parameter.shape].append(index)
         for shape, members in by_shape.items():
-            updates = orthogonalise(torch.stack([ahead[i] for i in members]), self._orthogonal_dtype)
+            updates = self._updates([parameters[i] for i in members], [ahead[i] for i in members])
             rate = group["lr"] * math.sqrt(max(1.0, shape[0] / shape[1]))
-            torch._foreach_add_([parameters[i] for i in members], list(updates.float()), alpha=-rate)
+            torch._foreach_add_([held[i] for i in members], updates, alpha=-rate)
+
+    def _updates(self, parameters: list[Tensor], ahead: list[Tensor]) -> list[Tensor]:
+        """What Muon makes of matrices of one shape: of the rows held here, if each rank has some.
+
+        The iteration needs whole matrices. Those of ranks with parts come together one at a time, since there
+        is no room for all at once; every rank then does the same sums, as every rank without parts does.
+        """
+        if not isinstance(parameters[0], DTensor):
+            return list(orthogonalise(torch.stack(ahead), self._orthogonal_dtype).float())
+        updates = []
+        for parameter, rows in zip(parameters, ahead, strict=True):
+            start, end = own_rows(parameter)
+            update = orthogonalise(whole(cut_like(rows, parameter))[None], self._orthogonal_dtype)[0]
+            updates.append(update[start:end].float())
+        return updates
 
     def _step_adamw(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         steps = [self._state(p, "step", torch.zeros((), device=p.device)) for p in parameters]
         adamw(
-            parameters,
+            [local(p) for p in parameters],
             _gradients(parameters),
-            [self._state(p, "first_moment") for p in parameters],
-            [self._state(p, "second_moment") for p in parameters],
+            [local(self._state(p, "first_moment")) for p in parameters],
+            [local(self._state(p, "second_moment")) for p in parameters],
             [],
             steps,
             fused=True,
@@ -116,7 +133,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
 
 def _gradients(parameters: list[Tensor]) -> list[Tensor]:
-    return [p.grad for p in parameters if p.grad is not None]
+    return [local(p.grad) for p in parameters if p.grad is not None]
 
 
 def make_optimiser(

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from pytorch_lightning.strategies import ParallelStrategy
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.guarded_step import PARAMETER_PREFIX, Blame, GuardedStep
 from models.guards import NonFiniteError
@@ -16,12 +16,27 @@ from models.linear_cross_entropy import output_head
 from models.loader import Batch
 from models.objectives import StepLoss, Trunk, step_loss
 from models.scoring import autocast
+from models.sharding import ShardedStrategy
 from models.training_config import TrainingConfig
 from models.transformer import LanguageModel
 
 __all__ = ["OBJECTIVES", "PARAMETER_PREFIX", "NonFiniteError", "Pretraining"]
 
 OBJECTIVES = ("causal", "masked")
+
+
+class _Loss(nn.Module):
+    """The loss of a micro-batch as one module: what brings weights together that ranks hold in parts."""
+
+    def __init__(self, network: LanguageModel, trunk: Trunk, config: TrainingConfig, mask_id: int) -> None:
+        super().__init__()
+        self.network = network
+        self._trunk = (trunk,)  # in a tuple, lest a compiled twin be registered as a second submodule
+        self._config, self._mask_id = config, mask_id
+
+    def forward(self, batch: Batch) -> StepLoss:
+        """Apply the configured objective."""
+        return step_loss(self._trunk[0], output_head(self.network), batch, self._config, self._mask_id)
 
 
 class Pretraining(GuardedStep):
@@ -39,8 +54,15 @@ class Pretraining(GuardedStep):
         """Train `network` through `trunk`, which is its trunk or the compiled twin of it."""
         super().__init__(network, config, precision, blame)
         self._config = config
-        self._trunk = (trunk,)  # in a tuple, lest a compiled twin be registered as a second submodule
-        self._mask_id = mask_id
+        self._objective = (
+            _Loss(network, trunk, config, mask_id),
+        )  # in a tuple, or each weight had two names
+
+    def configure_model(self) -> None:
+        """Deal the weights out, if that is how ranks share the work."""
+        strategy, network = self.trainer.strategy, self._objective[0].network
+        if isinstance(strategy, ShardedStrategy):
+            strategy.shard(self._objective[0], network.model.layers)
 
     def accumulate(self, batch: Batch) -> Tensor:
         """Add up the gradients of all micro-batches; return the losses of the whole batch."""
@@ -68,13 +90,13 @@ class Pretraining(GuardedStep):
         return metrics
 
     def _loss(self, part: Batch) -> StepLoss:
-        head: Any = self.network
         with autocast(self.device, self._precision):
-            return step_loss(self._trunk[0], output_head(head), part, self._config, self._mask_id)
+            loss: StepLoss = self._objective[0](part)
+            return loss
 
     def _micro_batches(self, batch: Batch) -> list[Batch]:
         rows = len(batch.tokens)
-        size = max(1, rows // self._config.gradient_accumulation)
+        size = max(1, rows // self._config.micro_batches)
         return [
             Batch(batch.tokens[start : start + size], batch.step, batch.first_row + start)
             for start in range(0, rows, size)

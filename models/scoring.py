@@ -20,7 +20,7 @@ from models.linear_cross_entropy import output_head, token_losses
 from models.shards import TokenShard
 from models.transformer import LanguageModel
 
-_TOKENS_PER_BATCH = 8192
+TOKENS_PER_BATCH = 8192
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _similar_lengths(windows: list[_Window]) -> Iterator[list[_Window]]:
     ordered = sorted(windows, key=lambda window: (-window.inputs, window.start))
     start = 0
     while start < len(ordered):
-        size = max(1, _TOKENS_PER_BATCH // ordered[start].inputs)
+        size = max(1, TOKENS_PER_BATCH // ordered[start].inputs)
         yield ordered[start : start + size]
         start += size
 

@@ -2,10 +2,14 @@
 
 A shard folder holds `<split>.bin`, `index.json` and `<split>.documents.parquet`. A document is the separator
 (id 0) followed by its tokens. The ids are memory-mapped: opening a shard of any size costs no memory.
+
+Every id is a valid one, so a damaged file would be learnt from without a word. The index therefore holds for each
+split a seal over its numbers and its ids, which is compared when the shard is opened and all ids are read anyway.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +25,22 @@ SEPARATOR = 0
 
 _DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 _SCAN = 1 << 24  # ids per step when a file is checked: 32 to 64 MiB at a time
+
+
+class Seal:
+    """SHA-256 of a split's ids and of the numbers of the index that give them their meaning."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def update(self, ids: bytes | memoryview) -> None:
+        """Take the next ids, as they lie in the file."""
+        self._digest.update(ids)
+
+    def close(self, dtype: str, vocab_size: int, tokens: int, documents: int, size: int) -> str:
+        """The seal, once all ids were taken; ``size`` is the UTF-8 bytes of the split's text."""
+        self._digest.update(f"{dtype} {vocab_size} {tokens} {documents} {size}".encode())
+        return self._digest.hexdigest()
 
 
 class ShardError(ValueError):
@@ -47,8 +67,8 @@ class TokenShard:
         """Open `<folder>/<split>.bin`.
 
         Raises:
-            ShardError: the index or the file is missing or malformed, the size differs from the index, or an
-                id lies outside the vocabulary (naming its offset).
+            ShardError: the index or the file is missing or malformed, the size differs from the index, an id
+                lies outside the vocabulary (naming its offset), or the seal is broken.
 
         """
         self.folder, self.split = Path(folder), split
@@ -57,13 +77,18 @@ class TokenShard:
             self.vocab_size = int(index["vocab_size"])
             dtype, entry = _DTYPES[index["dtype"]], index["splits"][split]
             self.length, self.bytes = int(entry["tokens"]), int(entry["bytes"])
+            self._count, seal = int(entry["documents"]), str(entry["seal"])
         except (KeyError, TypeError, ValueError) as error:
             raise ShardError(
                 f"{self.folder / INDEX}: no usable entry for the split {split!r} ({error!r})"
             ) from error
         self.path = self.folder / f"{split}.bin"
         self.tokens = _map(self.path, dtype, self.length)
-        _check_vocabulary(self.tokens, self.vocab_size, self.path)
+        found = _checked(self.tokens, self.vocab_size, self.path)
+        if found.close(index["dtype"], self.vocab_size, self.length, self._count, self.bytes) != seal:
+            raise ShardError(
+                f"{self.path}: altered after it was written, or its index was; write the shards again"
+            )
 
     def __len__(self) -> int:
         return self.length
@@ -73,11 +98,13 @@ class TokenShard:
         """The table of documents, read once.
 
         Raises:
-            ShardError: the table is missing, unreadable, or points outside the file.
+            ShardError: the table is missing, unreadable, that of other documents, or points outside the file.
 
         """
         path = self.folder / f"{self.split}.documents.parquet"
         table = _read_documents(path)
+        if (len(table), int(table.bytes.sum())) != (self._count, self.bytes):
+            raise ShardError(f"{path}: not the documents that {INDEX} counts; write the shards again")
         inside = (table.starts >= 0) & (table.starts < table.ends) & (table.ends <= self.length)
         if not bool(inside.all()):
             row = int(np.flatnonzero(~inside)[0])
@@ -110,15 +137,19 @@ def _map(path: Path, dtype: np.dtype[Any], length: int) -> NDArray[Any]:
     return np.memmap(path, dtype=dtype, mode="r") if length else np.empty(0, dtype)
 
 
-def _check_vocabulary(tokens: NDArray[Any], vocab_size: int, path: Path) -> None:
+def _checked(tokens: NDArray[Any], vocab_size: int, path: Path) -> Seal:
+    """Read all ids once: none may lie outside the vocabulary; the seal over them is still open."""
+    seal = Seal()
     for start in range(0, len(tokens), _SCAN):
         part = tokens[start : start + _SCAN]
+        seal.update(part.data)
         if int(part.max()) >= vocab_size:
             offset = start + int(np.argmax(part >= vocab_size))
             raise ShardError(
                 f"{path}: id {int(tokens[offset])} at offset {offset} is not below vocab_size {vocab_size}; "
                 "the shards belong to another tokenizer"
             )
+    return seal
 
 
 def _read_documents(path: Path) -> DocumentTable:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,8 +111,9 @@ class TrainingConfig(OptimisationConfig):
         le=1_000_000,
         description="Sequences per optimiser step, all ranks and micro-batches together.",
     )
-    gradient_accumulation: int = Field(
-        1, ge=1, le=65_536, description="Micro-batches that a step's batch is cut into, to save memory."
+    gradient_accumulation: Literal["auto"] | Annotated[int, Field(ge=1, le=65_536)] = Field(
+        1,
+        description="Micro-batches that a step's batch is cut into, to save memory; auto takes the fewest that fit.",
     )
     context_length: int = Field(256, ge=2, le=10_000_000, description="Tokens per training sequence.")
     mask_ratio: float = Field(
@@ -130,7 +131,7 @@ class TrainingConfig(OptimisationConfig):
 
     @model_validator(mode="after")
     def _fields_agree(self) -> Self:
-        if self.batch_size % self.gradient_accumulation:
+        if self.gradient_accumulation != "auto" and self.batch_size % self.gradient_accumulation:
             raise ValueError(
                 f"batch_size ({self.batch_size}) must be a multiple of gradient_accumulation "
                 f"({self.gradient_accumulation})"
@@ -140,6 +141,17 @@ class TrainingConfig(OptimisationConfig):
                 f"a hybrid batch of {self.batch_size} cannot hold both objectives; raise batch_size"
             )
         return self
+
+    @property
+    def micro_batches(self) -> int:
+        """How many parts a step's batch is cut into; `models.accumulation` settles `auto` beforehand.
+
+        Raises:
+            ValueError: it is still `auto`.
+        """
+        if self.gradient_accumulation == "auto":
+            raise ValueError("gradient_accumulation is auto: it has to be settled before training")
+        return self.gradient_accumulation
 
     @property
     def causal_rows(self) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks import locks
+from tasks import failpoints, locks
 from tasks.canonical import canonical_json, fingerprint_of, plain
 from tasks.durable import (
     entries,
@@ -177,11 +177,14 @@ class Store:
         partial, target = self._partial(stage, name, fingerprint), self.folder(stage, name, fingerprint)
         self._set_aside(stage, name, fingerprint)
         manifest = _manifest(partial, stage, key, summary)
+        failpoints.hit("before-manifest", partial / MANIFEST)
         write_synced(partial / MANIFEST, manifest.text())
         sync_folders(partial)
         self.remove(stage, name, fingerprint)
+        failpoints.hit("before-rename", target)
         with _real_folder(target.parent, stage) as real:
             os.rename(partial.name, target.name, src_dir_fd=real, dst_dir_fd=real)
+            failpoints.hit("after-rename", target)
             os.fsync(real)
         self.tidy(stage, name, fingerprint)
         return _artifact(manifest, target)

@@ -19,25 +19,34 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT_PACKAGES = frozenset({"tasks", "models", "expectations"})
 # Modules that carry results about but cannot change their content.
-INFRASTRUCTURE = frozenset(
-    f"tasks.{name}"
-    for name in (
-        "artifacts",
-        "canonical",
-        "code_version",
-        "durable",
-        "environment",
-        "errors",
-        "locks",
-        "naming",
-        "orchestration",
-        "reasons",
-        "runs",
-        "stage",
-        "stages",
-        "tracking",
+INFRASTRUCTURE = (
+    frozenset(
+        f"tasks.{name}"
+        for name in (
+            "artifacts",
+            "budget",
+            "canonical",
+            "code_version",
+            "durable",
+            "environment",
+            "errors",
+            "failpoints",
+            "locks",
+            "naming",
+            "orchestration",
+            "planning",
+            "reasons",
+            "runs",
+            "shortage",
+            "stage",
+            "stages",
+            "temporary_server",
+            "tracking",
+        )
     )
-) | {"tasks"}
+    | {"tasks"}
+    | frozenset(f"models.{name}" for name in ("accumulation", "budget", "energy", "memory", "meter", "room"))
+)
 # Libraries that cannot change what a stage writes.
 INCIDENTAL_LIBRARIES = frozenset({"pydantic", "tqdm", "psutil"})
 _MODULE = re.compile(r"[a-z]+(\.\w+)+(:\w+)?")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -9,6 +11,10 @@ class StageConfig(BaseModel):
     """Base of a stage's configuration: frozen, and an unknown key is an error rather than a silent default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    def deciding(self) -> dict[str, Any]:
+        """What the outcome depends on: everything, unless a stage knows better."""
+        return self.model_dump(mode="json")
 
 
 class Summary(BaseModel):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks import durable
 from tasks.canonical import canonical_json
 
 # Where a page goes: its name, the HTML for MLflow, the Markdown for Prefect.
@@ -57,7 +58,7 @@ def honour(
         validation.raise_for_failure(result, stage)
         target = folder / "contracts" / f"{name}.json"
         target.parent.mkdir(exist_ok=True)
-        target.write_text(canonical_json(result.model_dump(mode="json"), indent=1), encoding="utf-8")
+        durable.write(target, canonical_json(result.model_dump(mode="json"), indent=1))
         passed[name] = {"expectations": len(result.results), "rows": result.rows}
     return {"contracts": passed}
 

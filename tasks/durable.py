@@ -7,7 +7,11 @@ import hashlib
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
+
+from tasks import failpoints
 
 _BLOCK = 1 << 20
 # Enough to look a name up in a folder, where the system knows it; it needs no permission to list the folder.
@@ -23,12 +27,27 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def write(path: Path, content: str | bytes) -> None:
+    """Write a file, text as UTF-8; it is on the disk once the artefact that it belongs to is published."""
+    with create(path) as handle:
+        _write_halves(handle, path, content)
+
+
 def write_synced(path: Path, text: str) -> None:
     """Write text so that it is on the disk when this returns."""
-    with path.open("w", encoding="utf-8", newline="") as handle:
-        handle.write(text)
-        handle.flush()
+    with create(path) as handle:
+        _write_halves(handle, path, text)
+        failpoints.hit("before-fsync", path)
         os.fsync(handle.fileno())
+
+
+@contextlib.contextmanager
+def create(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file for writing; an error of its closing is an error."""
+    failpoints.hit("open", path)
+    with path.open("wb") as handle:
+        yield handle
+    failpoints.hit("close", path)
 
 
 def replace_atomically(path: Path, text: str) -> None:
@@ -45,6 +64,7 @@ def replace_atomically(path: Path, text: str) -> None:
 
 def sync(path: Path) -> None:
     """Put a file's content, or a folder's entries, on the disk."""
+    failpoints.hit("before-fsync", path)
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -65,6 +85,15 @@ def entries(folder: Path) -> list[Path]:
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
         found += [Path(parent) / name for name in (*files, *links)]
     return sorted(found)
+
+
+def size_of(folder: Path | None) -> int:
+    """Bytes of everything in a folder, as far as it can be read; 0 when there is none."""
+    total = 0
+    with contextlib.suppress(OSError):
+        for path in [] if folder is None else entries(folder):
+            total += path.lstat().st_size
+    return total
 
 
 def open_folder(path: Path) -> int:
@@ -99,6 +128,15 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def _write_halves(handle: BinaryIO, path: Path, content: str | bytes) -> None:
+    """Hand each half to the system by itself, so that a test can stop between the two."""
+    whole = memoryview(content.encode() if isinstance(content, str) else content)
+    for part in (whole[: len(whole) // 2], whole[len(whole) // 2 :]):
+        handle.write(part)
+        handle.flush()
+        failpoints.hit("mid-write", path)
 
 
 def _below(folder: int, name: str, flags: int) -> int:

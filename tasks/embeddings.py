@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tasks import tables
+from tasks import durable, tables
 from tasks.artifacts import Artifact, canonical_json
 from tasks.config import StageConfig, Summary
 from tasks.embedding_picture import draw
@@ -150,7 +150,7 @@ def embed(inputs: Mapping[str, Artifact], config: EmbeddingsConfig, folder: Path
     log.info("training vectors of %d words on %d running words", len(words), counts.total())
     vectors = train(corpus, vocabulary, sentence_count, config)
     units = normalised(vectors)
-    (folder / "vectors.safetensors").write_bytes(save({"vectors": vectors}))
+    durable.write(folder / "vectors.safetensors", save({"vectors": vectors}))
     _write(folder / "vocabulary.json", {"words": words, "counts": list(vocabulary.values())})
     _write(folder / "neighbours.json", nearest(words, units, config.probes, config.neighbours))
     summary = EmbeddingsSummary(
@@ -225,4 +225,4 @@ def _stable_hash(word: str) -> int:
 
 
 def _write(path: Path, value: object) -> None:
-    path.write_text(canonical_json(value, indent=1), encoding="utf-8")
+    durable.write(path, canonical_json(value, indent=1))

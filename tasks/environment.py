@@ -61,6 +61,8 @@ def prepare() -> None:
         "UNVEIL_HOME": str(home),
         "PREFECT_HOME": str(home / "prefect"),
         "HF_DATASETS_CACHE": str(home / "cache" / "datasets"),
+        "HF_HUB_CACHE": str(home / "cache" / "hub"),
+        "HF_XET_CACHE": str(home / "cache" / "xet"),
         "MPLCONFIGDIR": str(home / "cache" / "matplotlib"),
         "MPLBACKEND": "agg",
     }

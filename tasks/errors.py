@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import re
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 # Whoever reads a log or a ledger need not know the password in an address.
 _USERINFO = re.compile(r"(\b\w[\w+.-]{0,30}://)[^\s/?#'\"]*@")
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class UnveilError(Exception):
@@ -58,6 +53,10 @@ class ArtifactError(UnveilError):
     """A stored artefact that is missing, incomplete or altered."""
 
 
+class UnknownError(Exception):
+    """Told to who asked and would not have anything fetched: what can only be known by fetching, in words."""
+
+
 class GateError(UnveilError):
     """A data contract or a quality gate that said no (exit code 4)."""
 
@@ -79,25 +78,6 @@ def describe(error: BaseException) -> str:
     if isinstance(error, UnveilError):
         return str(error)
     return one_line(f"{type(error).__name__}: {error}".rstrip(": "))
-
-
-def storage_error(error: OSError, stage: str, folder: Path) -> UnveilError | None:
-    """What a full, read-only or broken disk means to a user; None for any other error."""
-    where = error.filename or folder
-    if error.errno in _NO_ROOM:
-        remedy = f"free some space ({_free_megabytes(folder)} MB are free) and run again"
-    elif error.errno in _NOT_ALLOWED:
-        remedy = "give write permission or choose another workspace with UNVEIL_HOME"
-    elif error.errno == errno.EIO:
-        remedy = "check the disk, then run again"
-    else:
-        return None
-    return UnveilError(f"cannot be written ({error.strerror})", stage=stage, where=where, remedy=remedy)
-
-
-def _free_megabytes(folder: Path) -> int:
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    return shutil.disk_usage(existing).free >> 20
 
 
 def _escape(character: str) -> str:

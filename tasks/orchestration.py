@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from tasks import temporary_server
 from tasks.artifacts import Artifact
 from tasks.errors import one_line
 from tasks.naming import flatten
@@ -82,6 +83,7 @@ def reconcile(flow_run_id: str | None) -> None:
         return
     from uuid import UUID
 
+    temporary_server.guard()
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from prefect.exceptions import ObjectNotFound

@@ -35,16 +35,42 @@ def why(store: Store, stage: str, name: str, key: Mapping[str, Any], former: str
         known = Artifact(stage=stage, fingerprint="", content="", path=before).manifest().key
     except ArtifactError:
         return "the former artefact cannot be read"
-    found = differences(known, key)
-    more = [f"and {len(found) - _LISTED} more differences"] if len(found) > _LISTED + 1 else []
-    return "; ".join([*(found[:_LISTED] if more else found), *more]) or "never built"
+    return _told(differences(known, key)) or "never built"
+
+
+def whatever_observed(store: Store, stage: str, name: str, constant: Mapping[str, Any]) -> str:
+    """Why a stage has to be computed whatever is observed; empty where an artefact may still fit.
+
+    Args:
+        store: where the artefacts are.
+        stage: the stage's name.
+        name: the artefact's name, without its fingerprint.
+        constant: the key without what is observed.
+    """
+    told = "never built"
+    for folder in published(store, stage, name):
+        try:
+            known = Artifact(stage=stage, fingerprint="", content="", path=folder).manifest().key
+        except ArtifactError:
+            continue
+        found = differences({**known, "observed": {}}, {**constant, "observed": {}})
+        if not found:
+            return ""
+        told = _told(found)
+    return told
 
 
 def newest(store: Store, stage: str, name: str) -> Path | None:
     """The folder of the artefact of this name that was published last, unverified."""
+    folders = published(store, stage, name)
+    return folders[-1] if folders else None
+
+
+def published(store: Store, stage: str, name: str) -> list[Path]:
+    """The folders of all artefacts of this name in the order in which they were published, unverified."""
     folders = [path.parent for path in (store.root / stage).glob("[!.]*/" + MANIFEST)]
     folders = [folder for folder in folders if folder.name.rpartition("-")[0] == name]
-    return max(folders, key=lambda folder: (folder / MANIFEST).stat().st_mtime_ns, default=None)
+    return sorted(folders, key=lambda folder: ((folder / MANIFEST).stat().st_mtime_ns, folder.name))
 
 
 def differences(former: Mapping[str, Any], key: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -65,6 +91,11 @@ def differences(former: Mapping[str, Any], key: Mapping[str, Any], prefix: str =
             )
             found.append(f"{prefix}{name} {'changed' if known and prefix.startswith(_DIGESTS) else change}")
     return found
+
+
+def _told(found: list[str]) -> str:
+    more = [f"and {len(found) - _LISTED} more differences"] if len(found) > _LISTED + 1 else []
+    return "; ".join([*(found[:_LISTED] if more else found), *more])
 
 
 def _short(value: Any) -> str:

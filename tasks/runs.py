@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,12 +19,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tasks import locks, orchestration
+from tasks import failpoints, locks, orchestration
 from tasks.artifacts import Artifact, Store
 from tasks.canonical import plain
 from tasks.durable import replace_atomically
 from tasks.environment import workspace
-from tasks.errors import ConfigError, describe, one_line, storage_error
+from tasks.errors import ConfigError, describe, one_line
+from tasks.shortage import storage_error
 from tasks.tracking import Tracker
 
 logger = logging.getLogger(__name__)
@@ -39,10 +41,13 @@ class UntilReached(Exception):  # noqa: N818 - control flow, not an error
 
 @dataclass
 class Inspection:
-    """What `unveil status` found out about one stage without running it."""
+    """What `unveil status` found out about one stage without running it.
+
+    ``fresh`` is None where only fetching what the stage reads would tell.
+    """
 
     stage: str
-    fresh: bool
+    fresh: bool | None
     why: str
     artifact: Artifact | None
 
@@ -139,6 +144,7 @@ def running(
     reason: Mapping[str, str] | None = None,
 ) -> Iterator[Run]:
     """Open a run: reconcile vanished ones, keep a ledger and a parent MLflow run, close both in any case."""
+    failpoints.arm(os.environ.get(failpoints.VARIABLE))
     run = Run(workspace(), flow, preset, config, until, flow_run_id, dict(reason or {}))
     _make_folder(run)
     reconcile(run.home)

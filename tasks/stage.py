@@ -17,10 +17,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tasks import code_version, orchestration, reasons, runs, tracking
+from tasks import code_version, durable, failpoints, orchestration, reasons, runs, shortage, tracking
 from tasks.artifacts import Artifact, fingerprint_of
 from tasks.config import StageConfig, Summary
-from tasks.errors import ArtifactError, ConfigError, UnveilError, describe, one_line, storage_error
+from tasks.errors import ArtifactError, ConfigError, UnknownError, UnveilError, describe, one_line
 from tasks.orchestration import Outcome
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,12 @@ class Stage:
         contracts: which suite of ``expectations/`` guards which of the files it writes.
         optional: files among these that a run may do without, such as a labelled set nobody gave.
         observe: ``module:function`` telling what the outcome depends on beyond configuration and inputs, such
-            as the digests of a user's files.
+            as the digests of a user's files: ``(config, fetch) -> names and digests``. Without ``fetch`` it
+            neither downloads nor writes anything, and raises `UnknownError` where that would be needed.
+        beside: ``module:function`` that shows what a new artefact is beside those before, which it must not depend
+            on: ``(artifact, publish) -> None``. It goes to MLflow and Prefect, not into the artefact.
+        pages: ``module:function`` that draws, from an artefact, its inputs and an MLflow run's id, what is shown
+            in that run beside the artefact's own files, by file name.
     """
 
     name: str
@@ -47,6 +52,8 @@ class Stage:
     contracts: Mapping[str, str] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
     observe: str | None = None
+    beside: str | None = None
+    pages: str | None = None
 
     def __call__(self, config: StageConfig, **inputs: Artifact) -> Artifact:
         """Make sure that the stage's artefact exists, computing it only when something changed.
@@ -70,14 +77,22 @@ class Stage:
             raise runs.UntilReached(self.name)
         return artifact
 
-    def key(self, config: StageConfig, inputs: Inputs) -> Key:
-        """Everything the outcome depends on: equal keys, equal artefacts."""
+    def key(self, config: StageConfig, inputs: Inputs, *, fetch: bool = True) -> Key:
+        """Everything the outcome depends on: equal keys, equal artefacts.
+
+        Raises:
+            UnknownError: ``fetch`` is not set, and something of it can only be known by fetching it.
+        """
+        observed = _load(self.observe)(config, fetch) if self.observe else {}
+        return {**self._constant(config, inputs), "observed": observed}
+
+    def _constant(self, config: StageConfig, inputs: Inputs) -> Key:
+        """What of the key can be told without looking at anything outside."""
         module = self.core.partition(":")[0]
         return {
             "stage": self.name,
-            "config": config.model_dump(mode="json"),
+            "config": config.deciding(),
             "inputs": {name: artifact.content for name, artifact in inputs.items()},
-            "observed": _load(self.observe)(config) if self.observe else {},
             "code": code_version.modules(module),
             "libraries": code_version.libraries(module),
             "contracts": _contract_digests(self.contracts.values()),
@@ -95,6 +110,7 @@ class Stage:
             numbers = artifact.summary() | {"stage_seconds": seconds}
             run.tracker.log_summary(mlflow_run_id, numbers, _tags(artifact, cached, why))
             run.tracker.log_files(mlflow_run_id, artifact)
+            self._show_pages(run, artifact, inputs, mlflow_run_id)
             run.record(
                 self.name,
                 artifact=str(artifact.path),
@@ -106,6 +122,13 @@ class Stage:
             )
         logger.info("%s: %s in %.1f s", self.name, "unchanged" if cached else "done", seconds)
         return artifact, cached, why
+
+    def _show_pages(self, run: runs.Run, artifact: Artifact, inputs: Inputs, mlflow_run_id: str) -> None:
+        """Log what is drawn from the artefact; a page that cannot be drawn must not fail the stage."""
+        if self.pages:
+            with runs.attempting(f"show the pages of {self.name}"):
+                for name, html in _load(self.pages)(artifact, inputs, mlflow_run_id).items():
+                    run.tracker.log_text(mlflow_run_id, html, name)
 
     def _obtain(
         self, run: runs.Run, key: Key, config: StageConfig, inputs: Inputs, mlflow_run_id: str
@@ -121,7 +144,7 @@ class Stage:
                 logger.info("%s: computing, because %s", self.name, one_line(why))
                 return self._compute(run, name, key, config, inputs, mlflow_run_id), why, False
         except OSError as error:
-            explained = storage_error(error, self.name, run.store.root)
+            explained = shortage.storage_error(error, self.name, run.store.root / self.name)
             if explained is None:
                 raise
             raise explained from error
@@ -144,16 +167,27 @@ class Stage:
         self, run: runs.Run, name: str, key: Key, config: StageConfig, inputs: Inputs, mlflow_run_id: str
     ) -> Artifact:
         """Run the core function in a hidden folder, hold the result against its contracts, publish it."""
-        folder = run.store.begin(self.name, name, fingerprint_of(key))
-        try:
-            with tracking.streaming(run.tracker, mlflow_run_id):
-                summary: Summary = _load(self.core)(inputs, config, folder)
-            verdicts = self._honour_contracts(run, folder, mlflow_run_id)
-            return run.store.commit(self.name, name, key, summary.model_dump(mode="json") | verdicts)
-        except BaseException:
-            with runs.attempting("remove what the failed attempt wrote"):
-                run.store.abandon(self.name, name, fingerprint_of(key))
-            raise
+        _read_contracts(self.contracts.values(), self.name)
+        fingerprint = fingerprint_of(key)
+        with failpoints.within(self.name):
+            folder = run.store.begin(self.name, name, fingerprint)
+            try:
+                with tracking.streaming(run.tracker, mlflow_run_id):
+                    summary: Summary = _load(self.core)(inputs, config, folder)
+                verdicts = self._honour_contracts(run, folder, mlflow_run_id)
+                artifact = run.store.commit(self.name, name, key, summary.model_dump(mode="json") | verdicts)
+            except BaseException as error:
+                written = durable.size_of(folder)
+                with runs.attempting("remove what the failed attempt wrote"):
+                    run.store.abandon(self.name, name, fingerprint)
+                former = durable.size_of(reasons.newest(run.store, self.name, name))
+                short = shortage.explained(error, self.name, folder, written, former)
+                if short is None:
+                    raise
+                raise short from error
+        if self.beside:
+            _load(self.beside)(artifact, _publisher(run, mlflow_run_id, ""))
+        return artifact
 
     def _honour_contracts(self, run: runs.Run, folder: Path, mlflow_run_id: str) -> dict[str, Any]:
         """Check every guarded file; each verdict is shown in MLflow and in Prefect."""
@@ -161,21 +195,38 @@ class Stage:
             return {}
         from tasks import contracts
 
-        def publish(name: str, html: str, markdown: str) -> None:
-            run.tracker.log_text(mlflow_run_id, html, f"contracts/{name}.html")
-            orchestration.show(f"contract-{name}", markdown)
-
+        publish = _publisher(run, mlflow_run_id, "contract")
         former = reasons.newest(run.store, self.name, _name(run))
         return contracts.honour(self.name, folder, self.contracts, self.optional, former, publish)
 
     def _inspect(self, run: runs.Run, config: StageConfig, inputs: Inputs) -> Artifact:
         """Report the stage's state; one whose input would rebuild would rebuild too."""
-        stale = [name for name, artifact in inputs.items() if not artifact.content]
-        artifact, why = None, f"input {', '.join(stale)} would rebuild"
-        if not stale:
-            artifact, why = self._find(run, _name(run), self.key(config, inputs))
-        run.inspections.append(runs.Inspection(self.name, artifact is not None, why, artifact))
-        return artifact or Artifact(stage=self.name, fingerprint="", content="", path=Path())
+        found = self._waiting(run, inputs) or self._judged(run, config, inputs)
+        run.inspections.append(found)
+        return found.artifact or Artifact(stage=self.name, fingerprint="", content="", path=Path())
+
+    def _waiting(self, run: runs.Run, inputs: Inputs) -> runs.Inspection | None:
+        """What is to be said of a stage whose inputs are not there; nothing if they are."""
+        stale = {name: artifact.stage for name, artifact in inputs.items() if not artifact.content}
+        unknown = {item.stage for item in run.inspections if item.fresh is None}
+        sure = [name for name, stage in stale.items() if stage not in unknown]
+        if sure:
+            return runs.Inspection(self.name, False, f"input {', '.join(sure)} would rebuild", None)
+        if stale:
+            return runs.Inspection(self.name, None, f"input {', '.join(stale)} may be rebuilt", None)
+        return None
+
+    def _judged(self, run: runs.Run, config: StageConfig, inputs: Inputs) -> runs.Inspection:
+        try:
+            key = self.key(config, inputs, fetch=False)
+        except UnknownError as error:
+            other = reasons.whatever_observed(
+                run.store, self.name, _name(run), self._constant(config, inputs)
+            )
+            why = f"{other}; {error}" if other else str(error)
+            return runs.Inspection(self.name, False if other else None, why, None)
+        artifact, why = self._find(run, _name(run), key)
+        return runs.Inspection(self.name, artifact is not None, why, artifact)
 
     @contextmanager
     def _tracked(
@@ -220,6 +271,17 @@ def _name(run: runs.Run) -> str:
     return re.sub(r"[^\w-]", "_", run.preset) or "custom"
 
 
+def _publisher(run: runs.Run, mlflow_run_id: str, kind: str) -> Callable[[str, str, str], None]:
+    """What takes a page: its name, the HTML for MLflow, the Markdown for Prefect."""
+    folder, prefix = (f"{kind}s/", f"{kind}-") if kind else ("", "")
+
+    def publish(name: str, html: str, markdown: str) -> None:
+        run.tracker.log_text(mlflow_run_id, html, f"{folder}{name}.html")
+        orchestration.show(f"{prefix}{name}", markdown)
+
+    return publish
+
+
 def _tags(artifact: Artifact, cached: bool, why: str) -> dict[str, str]:
     return {
         "unveil.artifact": artifact.path.as_posix(),
@@ -234,6 +296,15 @@ def _load(reference: str) -> Callable[..., Any]:
     module, _, function = reference.partition(":")
     loaded: Callable[..., Any] = getattr(import_module(module), function)
     return loaded
+
+
+def _read_contracts(suites: Collection[str], stage: str) -> None:
+    """Find a suite file that is corrupt before the work, which may take days, and not after it."""
+    if suites:
+        from tasks.suites import load
+
+        for suite in suites:
+            load(suite, stage=stage)
 
 
 def _contract_digests(suites: Collection[str]) -> dict[str, str]:

@@ -30,7 +30,7 @@ tokenization = Stage(
     optional=frozenset({"continuation.documents.parquet"}),
 )
 embeddings = Stage("embeddings", core="tasks.embeddings:embed")
-pretraining = Stage("pretraining", core="tasks.training:pretrain")
+pretraining = Stage("pretraining", core="tasks.training:pretrain", pages="tasks.loss_page:pages")
 finetuning_sentiment = Stage("finetuning-sentiment", core="tasks.finetuning.sentiment:finetune_sentiment")
 finetuning_question_answering = Stage(
     "finetuning-question-answering",
@@ -39,7 +39,11 @@ finetuning_question_answering = Stage(
 finetuning_translation = Stage(
     "finetuning-translation", core="tasks.finetuning.translation:finetune_translation"
 )
-evaluation = Stage("evaluation", core="tasks.evaluation.evaluate:evaluate")
+evaluation = Stage(
+    "evaluation",
+    core="tasks.evaluation.evaluate:evaluate",
+    beside="tasks.reporting.representation_since:show",
+)
 reporting = Stage("reporting", core="tasks.reporting.report:report", observe="tasks.reporting.report:observe")
 promotion = Stage("promotion", core="tasks.promotion.promote:promote")
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks import failpoints
 from tasks.errors import ArtifactError
 
 if TYPE_CHECKING:
@@ -146,6 +147,7 @@ class Writer:
 
     def __enter__(self) -> Writer:
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        failpoints.hit("open", self._path)
         options = {"compression": "zstd", "write_page_checksum": True, "store_schema": True}
         self._file = pq.ParquetWriter(self._path, self._schema, **options)
         return self
@@ -158,6 +160,7 @@ class Writer:
                 self._flush()
         finally:
             self._file.close()
+            failpoints.hit("close", self._path)
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Add one row, which must have exactly the schema's keys.
@@ -178,6 +181,7 @@ class Writer:
     def _flush(self) -> None:
         if self._batch:
             self._file.write_table(pa.Table.from_pylist(self._batch, schema=self._schema))
+            failpoints.hit("mid-write", self._path)
             self.count += len(self._batch)
             self._batch, self._characters = [], 0
 

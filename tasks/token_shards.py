@@ -2,16 +2,17 @@
 
 ``<split>.bin`` holds little-endian uint16 (uint32 for a vocabulary of more than 65,536 entries). A document
 is its separator, then its tokens; documents follow one another without a gap, in the order of the cleaned
-table.
+table. ``index.json`` says for each split how many tokens, documents and bytes of text it has, and the seal by
+which `models.shards` knows them again.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -19,7 +20,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from tasks import tables
+from models.shards import INDEX, Seal
+from tasks import durable, failpoints, tables
+from tasks.canonical import canonical_json
 from tasks.errors import DataError
 from tasks.vocabulary import SEPARATOR, SPECIAL_TOKENS
 
@@ -63,6 +66,7 @@ class Tally:
     documents: int = 0
     bytes: int = 0
     longest: int = 0
+    seal: Seal = field(default_factory=Seal)
 
     def add(self, ids: Ids, size: int) -> None:
         """Count one document of ``size`` bytes; its separator is a token of it."""
@@ -71,6 +75,23 @@ class Tally:
         self.documents += 1
         self.bytes += size
         self.longest = max(self.longest, 1 + len(ids))
+
+    def entry(self, vocab_size: int) -> dict[str, int | str]:
+        """What the index says of the split, to be asked once: the seal is closed."""
+        counts = {"tokens": self.tokens, "documents": self.documents, "bytes": self.bytes}
+        dtype = shard_dtype(vocab_size).name
+        seal = self.seal.close(dtype, vocab_size, self.tokens, self.documents, self.bytes)
+        return counts | {"seal": seal}
+
+
+def write_index(folder: Path, vocab_size: int, tallies: Mapping[str, Tally]) -> None:
+    """Write ``index.json`` once all splits are written: what `models.shards` knows them by."""
+    index = {
+        "dtype": shard_dtype(vocab_size).name,
+        "vocab_size": vocab_size,
+        "splits": {split: tally.entry(vocab_size) for split, tally in tallies.items()},
+    }
+    durable.write(folder / INDEX, canonical_json(index, indent=1))
 
 
 def shard_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -96,7 +117,7 @@ def write_shard(
     size = tokenizer.get_vocab_size()
     tally = Tally(np.zeros(size, dtype=np.int64))
     verified = _verified(_encoded(rows, tokenizer), tokenizer, verify_every)
-    with (folder / f"{split}.bin").open("wb") as shard:
+    with durable.create(folder / f"{split}.bin") as shard:
         records = _append(verified, shard, shard_dtype(size), tally)
         tables.write(folder / f"{split}.documents.parquet", records, SHARD_DOCUMENTS)
     return tally
@@ -107,7 +128,10 @@ def _append(
 ) -> Iterator[Row]:
     for row, ids in encoded:
         start, size = tally.tokens, len(row["text"].encode())
-        shard.write(np.concatenate([[SEPARATOR], ids]).astype(dtype).tobytes())
+        written = np.concatenate([[SEPARATOR], ids]).astype(dtype).tobytes()
+        shard.write(written)
+        failpoints.hit("mid-write")
+        tally.seal.update(written)
         tally.add(ids, size)
         yield {"id": row["id"], "start": start, "end": tally.tokens, "bytes": size}
 

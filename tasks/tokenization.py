@@ -19,10 +19,10 @@ from pathlib import Path
 from pydantic import Field
 
 from tasks import tables
-from tasks.artifacts import Artifact, canonical_json
+from tasks.artifacts import Artifact
 from tasks.config import StageConfig, Summary
 from tasks.errors import DataError
-from tasks.token_shards import Tally, shard_dtype, write_shard
+from tasks.token_shards import Tally, write_index, write_shard
 from tasks.vocabulary import SMALLEST_VOCABULARY, SPECIAL_TOKENS, load_tokenizer, train_tokenizer
 
 log = logging.getLogger(__name__)
@@ -131,8 +131,7 @@ def tokenize(inputs: Mapping[str, Artifact], config: TokenizationConfig, folder:
         rows = _rows(documents, split, chosen)
         tallies[split] = write_shard(folder, split, rows, tokenizer, config.verify_every)
         log.info("%s: %d documents, %d tokens", split, tallies[split].documents, tallies[split].tokens)
-    index = {"dtype": shard_dtype(size).name, "vocab_size": size, "splits": _index(tallies)}
-    (folder / "index.json").write_text(canonical_json(index, indent=1), encoding="utf-8")
+    write_index(folder, size, tallies)
     unused = 1 - float((tallies["train"].usage[len(SPECIAL_TOKENS) :] > 0).mean())
     return TokenizationSummary(
         vocab_size=size,
@@ -186,13 +185,6 @@ def _continuation(documents: Path, former: Artifact, replay: float) -> frozenset
         taken += sizes[identity]
     log.info("to go on with: %d new documents, %d known ones", len(new), len(chosen) - len(new))
     return frozenset(chosen)
-
-
-def _index(tallies: Mapping[str, Tally]) -> dict[str, dict[str, int]]:
-    return {
-        split: {"tokens": tally.tokens, "documents": tally.documents, "bytes": tally.bytes}
-        for split, tally in tallies.items()
-    }
 
 
 def _summary(tally: Tally) -> SplitTokens:

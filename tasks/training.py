@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from models.ranks import append_metrics
+from models.ranks_config import RanksConfig, refuse_uneven
 from models.training_config import TrainingConfig
-from tasks import tables, tracking
+from tasks import budget, launch, planning, tables, tracking
 from tasks.artifacts import CHECKPOINTS, Artifact, write_synced
 from tasks.config import StageConfig, Summary
 from tasks.errors import ConfigError
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.config import ModelConfig
+    from models.ranks import RankJob
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +70,18 @@ class PretrainingConfig(StageConfig):
     training: TrainingConfig = Field(
         TrainingConfig(), description="Objective, data order, optimiser, length."
     )
+    ranks: RanksConfig = Field(RanksConfig(), description="How many processes train together, and how.")
+
+    @model_validator(mode="after")
+    def _batches_are_even(self) -> Self:
+        refuse_uneven(
+            self.training.batch_size, self.training.gradient_accumulation, max(1, self.ranks.number)
+        )
+        return self
+
+    def deciding(self) -> dict[str, Any]:
+        """All but the ranks: what they learn is the same, and a training may go on with another number of them."""
+        return self.model_dump(mode="json", exclude={"ranks"})
 
 
 class PretrainingSummary(Summary):
@@ -91,27 +106,33 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
 
     Raises:
         ConfigError: the champion has another shape or vocabulary.
+        RanksError: a rank of several failed.
+        UnveilError: a cap of the run's budget is reached.
+        WaitingForRanksError: a cluster has to start the ranks.
     """
     from models.export import save_pretrained
     from models.shards import TokenShard
     from models.trainer import train
 
     shards, champion = inputs["tokenization"], inputs.get("champion")
-    index = json.loads(shards.file("index.json").read_text(encoding="utf-8"))
-    shape = config.architecture.build(index["vocab_size"], config.training.context_length)
-    split = "train" if champion is None else CONTINUATION
+    job, history = _job(inputs, config, folder), History(folder / CHECKPOINTS / _HISTORY)
+    shape, split = job.model, job.split
     logger.info("pretraining: %s parameters", f"{shape.parameter_count():,}")
-    history = History(folder / CHECKPOINTS / _HISTORY)
-    result = train(
-        shape,
-        config.training,
-        shards.path,
-        folder,
-        on_metrics=history.take,
-        identity={"tokenization": shards.content} | ({"champion": champion.content} if champion else {}),
-        initial=None if champion is None else _weights(champion, shape),
-        split=split,
-    )
+    planning.announce(shape, config.training)
+    initial = None if champion is None else _weights(champion, shape)
+    with budget.kept():
+        _train_elsewhere(job, history)
+        result = train(
+            shape,
+            job.training,
+            shards.path,
+            folder,
+            on_metrics=history.take,
+            identity=job.identity,
+            initial=initial,
+            split=split,
+            budget=job.budget,
+        )
     rows = history.rows()
     tables.write(folder / "curves.parquet", (_curve_row(step, values) for step, values in rows), CURVES)
     save_pretrained(result.model, folder, shards.file("tokenizer.json"))
@@ -133,6 +154,52 @@ def pretrain(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: 
         json.dumps(facts | summary.model_dump(mode="json"), indent=1, sort_keys=True),
     )
     return summary
+
+
+def _job(inputs: Mapping[str, Artifact], config: PretrainingConfig, folder: Path) -> RankJob:
+    """What is to be trained, by whichever process."""
+    from models.ranks import RankJob
+
+    shards, champion = inputs["tokenization"], inputs.get("champion")
+    index = json.loads(shards.file("index.json").read_text(encoding="utf-8"))
+    return RankJob(
+        model=config.architecture.build(index["vocab_size"], config.training.context_length),
+        training=config.training,
+        ranks=config.ranks,
+        shards=shards.path.resolve(),
+        folder=folder.resolve(),
+        metrics=(folder / CHECKPOINTS / _HISTORY).resolve(),
+        identity={"tokenization": shards.content} | ({"champion": champion.content} if champion else {}),
+        initial=None if champion is None else champion.path.resolve(),
+        split="train" if champion is None else CONTINUATION,
+        budget=budget.current(),
+    )
+
+
+def _train_elsewhere(job: RankJob, history: History) -> None:
+    """Have other processes do the training, if it is not for this one; what they finished is only read here."""
+    from models.loop import open_checkpoints
+    from models.meter import in_words
+    from models.monitor import Progress
+    from models.trainer import run_identity
+
+    ranks = job.ranks
+    if ranks.launch == "local" and ranks.number == 1:
+        return
+    resume = open_checkpoints(job.folder, run_identity(job.model, job.training, job.identity))
+    if resume.begin >= job.training.steps:
+        return
+    if ranks.launch == "external":
+        raise launch.ask_for_ranks(job, ranks.number)
+    progress = Progress(job.training.steps, resume.begin, None)
+
+    def show(step: int, metrics: dict[str, float]) -> None:
+        progress.update(step, metrics, in_words(metrics, job.budget.currency))
+
+    try:
+        launch.train_with_ranks(job, ranks.number, lambda: history.follow(show))
+    finally:
+        progress.close()
 
 
 def _weights(champion: Artifact, shape: ModelConfig) -> dict[str, Tensor]:
@@ -163,7 +230,7 @@ class History:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._steps: dict[int, dict[str, float]] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = path.read_text(encoding="utf-8") if path.exists() else ""
@@ -174,18 +241,35 @@ class History:
         ):  # The next line must not continue the one a killed process was writing.
             with path.open("a", encoding="utf-8") as handle:
                 handle.write("\n")
+        self._read = path.stat().st_size if path.exists() else 0
+
+    def follow(self, tell: Callable[[int, dict[str, float]], None]) -> None:
+        """Take up the lines that another process has added since; `tell` is called with each step."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb") as handle:
+            handle.seek(self._read)
+            added = handle.read()
+        whole = added[: added.rfind(b"\n") + 1]
+        self._read += len(whole)
+        for line in whole.decode("utf-8").splitlines():
+            step, values = json.loads(line)
+            self._keep(step, values)
+            tell(step, values)
 
     def take(self, step: int, values: Mapping[str, float]) -> None:
         """Keep the metrics of one step; a step that is repeated after a resume replaces the former one."""
-        if not self._steps.get(step, {}).keys() >= values.keys():
-            _log(step, values)
-        self._steps.setdefault(step, {}).update(values)
-        with self._path.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps([step, dict(values)]) + "\n")
+        self._keep(step, values)
+        append_metrics(self.path, step, values)
 
     def rows(self) -> list[tuple[int, dict[str, float]]]:
         """All steps in order."""
         return sorted(self._steps.items())
+
+    def _keep(self, step: int, values: Mapping[str, float]) -> None:
+        if not self._steps.get(step, {}).keys() >= values.keys():
+            _log(step, values)
+        self._steps.setdefault(step, {}).update(values)
 
     def _replay(self, line: str) -> None:
         try:

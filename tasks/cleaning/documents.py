@@ -208,21 +208,26 @@ def _one_of_each_page(survivors: Survivors, order: list[int]) -> list[int]:
 def _choose_splits(survivors: Survivors, config: CleaningConfig, ledger: Ledger) -> list[str]:
     """The split of each document that stays, "" for the others."""
     stays = [row for row in range(len(survivors.ids)) if row not in survivors.findings]
-    if not stays:
+    if len(stays) < len(splits.NAMES):
         removed = ledger.dropped_by_rule(DOCUMENTS) + Counter(f.rule for f in survivors.findings.values())
-        total = ledger.total(DOCUMENTS).records_in
-        most = ", ".join(f"rule {rule} removed {count}" for rule, count in removed.most_common(3))
-        raise DataError(
-            f"0 of {total} documents left" + (f", {most}" if most else ""),
-            stage="cleaning",
-            remedy="loosen the rule's thresholds under `cleaning:` or give other sources",
-        )
+        raise _too_few(len(stays), ledger.total(DOCUMENTS).records_in, removed)
     keys = [survivors.keys[row] for row in stays]
     chosen = splits.assign_documents(keys, [survivors.domains[row] for row in stays], config.splits)
     result = [""] * len(survivors.ids)
     for row, key in zip(stays, keys, strict=True):
         result[row] = chosen[key]
     return result
+
+
+def _too_few(left: int, total: int, removed: Counter[str]) -> DataError:
+    """What to tell when documents do not suffice for train, validation and test: which rules took the others."""
+    most = "".join(f", rule {rule} removed {count}" for rule, count in removed.most_common(3))
+    return DataError(
+        f"{left} of {total} documents left{most}",
+        stage="cleaning",
+        remedy=f"at least {len(splits.NAMES)} are needed: loosen the thresholds of these rules under `cleaning:` "
+        "or give other sources",
+    )
 
 
 def _learn_paragraphs(kept_aside: Path, survivors: Survivors, config: CleaningConfig) -> Paragraphs:

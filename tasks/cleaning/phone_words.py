@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 _REACH, _LETTERS = 96, 32  # characters to look back over, and letters that may stand between word and number
-_CUE = re.compile(
-    r"(?<![a-z[])(?:phones?|telephone|tel|call(?:s|ed|ing)?|mobile|cell|fax|whatsapp|sms|texts?|texted|dial|ring|rang"
-    r"|hotline|reach(?:ed)?|contact|answer(?:s|ed|ing)?|messages?|registered"
-    r"|(?:my|your|his|her|our|their|the) numbers?)(?![a-z])",
+_BESIDE = 2  # letters between, where the number follows at once: "call at"
+_WHOSE = "my|your|his|her|our|their|the|new|old|work|home|office|direct|emergency"
+# Of lower-case text; a placeholder keeps its bracket and so is no word that announces.
+_WORD = re.compile(rf"(?:{_WHOSE}) numbers?(?![a-z])|no\.|№|\[?[^\W\d_]+")
+_CUES = frozenset(
+    {
+        "phone", "phones", "phoned", "phoning", "cellphone", "cellphones", "smartphone", "smartphones", "telephone",
+        "telephones", "tel", "call", "calls", "called", "calling", "mobile", "cell", "fax", "faxed", "whatsapp", "sms",
+        "text", "texts", "texted", "texting", "dial", "dialed", "dialled", "dialing", "dialling", "ring", "rang",
+        "hotline", "helpline", "landline", "switchboard", "pager", "voicemail", "reach", "reached", "contact",
+        "answer", "answers",
+        "answered", "answering", "message", "messages", "registered", "móvil", "movil", "celular", "cellulare",
+        "rufnummer", "handynummer", "anrufen", "tlf", "тел",
+    }
+)  # fmt: skip
+_CUE_STEMS = ("téléphon", "teléfon", "telefon", "télefon", "telefón", "puhelin", "телефон")
+_LABEL = re.compile(
+    r"(?<![\w.])(?:[TMPFH]|mob|ph|home|work|office|desk|direct)\.?: ?$", re.IGNORECASE
+)  # as on cards
+# As address blocks have it: the kind of line behind the number. Or the sentence says it then.
+_BEHIND = re.compile(
+    r"(?: |,? ?[-–] ?|, )\(?(?:office|home|work|mobile|cell|fax|direct|desk)\b"
+    r"| (?:is|was) (?:my|your|his|her|our|their|the) (?:new |old |\w+ )?(?:number|phone|mobile|cell|fax)\b",
     re.IGNORECASE,
 )
-# As address blocks have it: the kind of line behind the number.
-_BEHIND = re.compile(r" \(?(?:office|home|work|mobile|cell|fax|direct|desk)\b", re.IGNORECASE)
 _OTHER_BEFORE = re.compile(
     r"(?:isbn(?:-1[03])?|issn|oclc|pmid|pmc|doi|id|in|about|over|than|nearly|almost|until|till|since|pages?|order|part"
     r"|model|invoice|version|no more than|up to)[ :=#.-]*$",
@@ -31,17 +49,36 @@ _DATE = re.compile(
 )
 
 
-def announced(text: str, start: int, end: int) -> bool:
+def announced(text: str, start: int, end: int, letters: int = _LETTERS) -> bool:
     """Whether a word of the same line announces a number, or of the line before where the number begins one.
 
-    Distance is counted in letters: placeholders that take the place of numbers never bring a word nearer.
+    At most so many letters stand between. They are counted without digits, so that placeholders that take the
+    place of numbers never bring a word nearer.
     """
     if _BEHIND.match(text, end):
         return True
     *_, former, line = ["", *text[max(0, start - _REACH) : start].split("\n")]
     before = line if line.strip() else former
-    cues = [match.end() for match in _CUE.finditer(before)]
-    return bool(cues) and sum(map(str.isalpha, before[cues[-1] :])) <= _LETTERS
+    return bool(_LABEL.search(before, max(0, len(before) - 12))) or _is_cue_near(before, letters)
+
+
+def _is_cue_near(before: str, letters: int) -> bool:
+    since = 0
+    for word in reversed(_WORD.findall(before.lower())):
+        if word in _CUES or " " in word or word.startswith(_CUE_STEMS):
+            return since <= letters
+        since += len(word.lstrip("["))
+    return False
+
+
+def is_named(before: str, names: Collection[str], letters: int) -> bool:
+    """Whether one of the names stands at most so many letters before the end of what is before a number."""
+    since = 0
+    for word in reversed(_WORD.findall(before.lower())):
+        if word in names or since > letters:
+            return since <= letters
+        since += len(word)
+    return False
 
 
 def no_telephone(text: str, start: int, end: int) -> bool:
@@ -53,12 +90,10 @@ def no_telephone(text: str, start: int, end: int) -> bool:
         return True
     if _OTHER_BEFORE.search(text, max(0, start - 24), start) or _OTHER_BEHIND.match(text, end):
         return True
-    return bool(_THOUSANDS.fullmatch(number)) and not _groups_of_three_digits(number)
-
-
-def _groups_of_three_digits(number: str) -> bool:
-    """Nine digits in threes are how some countries write telephone numbers, and rarely a count."""
-    return len(re.split(r"[ .]", number)[0]) == 3 and not number.endswith("000")
+    if not _THOUSANDS.fullmatch(number) or number.endswith("000"):
+        return bool(_THOUSANDS.fullmatch(number))
+    # Nine digits in threes are how some countries write telephone numbers, and rarely a count; fewer are both.
+    return len(re.split(r"[ .]", number)[0]) < 3 and not announced(text, start, end, _BESIDE)
 
 
 def is_date(number: str) -> bool:

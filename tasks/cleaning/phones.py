@@ -18,9 +18,12 @@ _RUN = re.compile(
     r"(?:(?: \+|[ .-]|\)?[ -]?\(|\)[ -]?| ?/ ?| ?(?:x|ext\.?) ?)\d{1,15}\)?){0,40}(?![\w%€£$]|[.,:/-]\d)"
 )
 # What is a number of its own among others; spaces alone would make one of any row of a table.
+_TWO_YEARS = r"(?:1[5-9]|20)\d\d[ -](?:1[5-9]|20)\d\d(?!\d)"
 _SURE = (
     r"\+\d[\d ().-]{6,24}?"  # international
     r"|\(0?\d{2,4}\)[ -]?\d{3,4}[ .-]?\d{3,4}|\(0\d{1,4}\)[ -]?\d{2,8}(?:[ -]\d{2,4}){0,3}"
+    rf"|\([1-9]\) ?(?!{_TWO_YEARS})\d{{3,4}}[ -]\d{{4}}|\([1-9]{{2}}\) ?9\d{{4}}-\d{{4}}"  # Chile, Hungary; Brazil
+    r"|(?:8[ -]?)?\(\d{3,5}\) ?\d{1,3}[ -]\d\d[ -]\d\d|8 0\d{2,4} \d{2,3}-\d\d-\d\d"  # Russia, Belarus
     r"|\d{3}([-.])\d{3}\1\d{4}|1([-.])\d{3}\2\d{3}\2\d{4}"  # North America
     r"|0[1-9]\d{1,4}[/-]\d{5,8}"  # trunk prefix and the rest in one
     r"|0[1-9]\d{0,3}-\d{2,3}(?: \d{2,3}){1,3}"  # trunk prefix and groups, as in Sweden
@@ -31,7 +34,8 @@ _STRONG = re.compile(
     rf"(?:{_SURE}"
     r"|\d{3} \d{3} \d{4}|1 \d{3} \d{3} \d{4}"
     r"|0{1,2}[1-9]\d{0,3}(?:([ .-])\d{2,4})(?:\3\d{2,4}){1,3}"  # trunk prefix and groups
-    r"|0{1,2}[1-9]\d{1,4} \d{5,8}"
+    r"|0{1,2}[1-9]\d{1,4} \d{5,8}|0[1-9][ -]\d{7,9}"
+    rf"|0[1-9]\d{{0,3}}[ -](?!{_TWO_YEARS})\d{{3,4}}[ -]\d{{3,4}}"
     rf"|0[1-9]\d{{8,9}}){_EXTENSION}"  # trunk prefix, nothing between
     r"|\(?\d[\d ().-]{6,} ?(?:x|ext\.?) ?\d{2,6}"  # whatever has an extension
 )

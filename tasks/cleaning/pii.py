@@ -16,10 +16,11 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from tasks.cleaning.phones import phones
+from tasks.cleaning.unannounced import unannounced
 from tasks.config import StageConfig
 
-Kind = Literal["email", "iban", "card", "ip", "national-id", "phone"]
-KINDS: tuple[Kind, ...] = ("email", "iban", "card", "ip", "national-id", "phone")
+Kind = Literal["email", "iban", "card", "ip", "national-id", "phone", "unannounced-phone"]
+KINDS: tuple[Kind, ...] = ("email", "iban", "card", "ip", "national-id", "phone", "unannounced-phone")
 _ROUNDS = 16
 
 
@@ -27,7 +28,9 @@ class PersonalDataConfig(StageConfig):
     """Which kinds of personal data are replaced in the documents."""
 
     kinds: tuple[Kind, ...] = Field(
-        default=KINDS, description="Kinds to replace by a placeholder; an empty list leaves the text alone."
+        default=KINDS,
+        description="Kinds to replace by a placeholder; an empty list leaves the text alone. `unannounced-phone` takes "
+        "numbers that only look like telephone numbers: leave it out where many identifiers stand in prose.",
     )
 
 
@@ -44,6 +47,7 @@ Span = tuple[int, int]
 def mask(text: str, kinds: Collection[str] = KINDS) -> Masked:
     """Replace personal data by ``[EMAIL]``, ``[IBAN]``, ``[CARD]``, ``[IP]``, ``[NATIONAL-ID]``, ``[PHONE]``.
 
+    Telephone numbers that nothing announces are counted as a kind of their own and leave ``[PHONE]`` too.
     ``mask(mask(x).text)`` finds nothing more. Where two kinds overlap, the one that stands first in `KINDS`
     wins. Addresses that lead to nobody are left: loopback, private, link-local and documentation ranges.
     """
@@ -69,7 +73,7 @@ def _replaced(text: str, kind: str, counts: Counter[str], whole_lines: bool) -> 
             continue
         if whole_lines:
             start, end = max(place, text.rfind("\n", 0, start) + 1), text.find("\n", end) % (len(text) + 1)
-        parts += [text[place:start], f"[{kind.upper()}]"]
+        parts += [text[place:start], f"[{kind.removeprefix('unannounced-').upper()}]"]
         place = end
         counts[kind] += 1
     return "".join([*parts, text[place:]]) if parts else text
@@ -208,4 +212,5 @@ _FINDERS: dict[str, Callable[[str], Iterator[Span]]] = {
     "ip": _addresses,
     "national-id": _national_ids,
     "phone": phones,
+    "unannounced-phone": unannounced,
 }

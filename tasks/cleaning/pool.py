@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple
 
+from tasks import shortage
 from tasks.cleaning import worker
 from tasks.cleaning.changes import Change
 from tasks.cleaning.config import ExtractionConfig
@@ -126,11 +127,16 @@ class _Child:
         """Send one document and wait for what becomes of it.
 
         SIGKILL is the kernel's, short of memory, or somebody's, and no fault of the document: it gets a
-        second try.
+        second try. What is left out must not depend on the memory that there was, so a second one ends the stage.
+
+        Raises:
+            UnveilError: a library is missing, or the child was killed twice.
         """
         answer, code = self._ask(request)
         if answer is None and code == -signal.SIGKILL and not self._stopped:
             answer, code = self._ask(request)
+        if answer is None and code == -signal.SIGKILL and not self._stopped:
+            raise shortage.killed_worker("cleaning", "a smaller cleaning.extraction.memory_mb")
         if answer is None:
             return self._death(code)
         if "broken" in answer:

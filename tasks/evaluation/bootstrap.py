@@ -46,6 +46,21 @@ def ratio_replicates(parts: Floats, sizes: NDArray[np.int64], samples: int, seed
     return np.concatenate(rows)
 
 
+def drawn_sums(columns: Floats, samples: int, seed: int) -> Floats:
+    """Return (samples, columns) sums over drawings of the (documents, columns), the same documents for every column.
+
+    Equal seeds draw equal documents, here as in `ratio_replicates`; this is the faster way for many columns.
+    """
+    documents, generator = len(columns), np.random.default_rng(seed)
+    rows: list[Floats] = []
+    step = max(1, _CELLS // documents)
+    for start in range(0, samples, step):
+        drawn = generator.integers(documents, size=(min(step, samples - start), documents))
+        times = np.stack([np.bincount(each, minlength=documents) for each in drawn]).astype(np.float64)
+        rows.append(times @ columns)
+    return np.concatenate(rows)
+
+
 def interval(replicates: Floats) -> Interval:
     """The 95 % percentile interval of (samples,) replicates; those that are NaN say nothing."""
     low, high = np.nanquantile(replicates, [_TAIL, 1 - _TAIL])

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
+from models.flops import TrainingFlops, training_flops_per_token
 from tasks.artifacts import Artifact
 from tasks.config import StageConfig
 from tasks.evaluation.comparison import MODEL
 from tasks.evaluation.findings import Findings
-from tasks.evaluation.flops import TrainingFlops, training_flops_per_token
 from tasks.evaluation.records import Record
 
 if TYPE_CHECKING:

@@ -36,7 +36,8 @@ def evaluate(inputs: Mapping[str, Artifact], config: EvaluationConfig, folder: P
     """Examine the model of ``pretraining`` on documents of ``tokenization``'s test split.
 
     Writes ``records.parquet`` (every number), ``documents.parquet`` and ``items.parquet`` (what each model makes
-    of each document and of each item of a task), ``samples.json`` and ``shown.json`` (examples to look at).
+    of each document and of each item of a task), ``mentions.parquet`` (whom each training document names),
+    ``samples.json`` and ``shown.json`` (examples to look at).
     Timings go to MLflow alone: a file must be the same on every rerun.
 
     Raises:
@@ -62,6 +63,8 @@ def evaluate(inputs: Mapping[str, Artifact], config: EvaluationConfig, folder: P
     tables.write(folder / "documents.parquet", (row for each in scores for row in each.rows()), DOCUMENTS)
     items = (item.row() for findings in found.values() for item in findings.items)
     tables.write(folder / "items.parquet", items, ITEMS)
+    for name, table in (pair for findings in found.values() for pair in findings.tables.items()):
+        tables.write(folder / name, table.to_pylist(), table.schema)
     shown = {name: findings.shown for name, findings in found.items()}
     write_synced(folder / "shown.json", canonical_json(shown, indent=1))
     described = {"note": note, **describe(samples, config)}

@@ -72,7 +72,7 @@ def examinations(
 
 def _representation(inputs: Inputs, config: EvaluationConfig) -> Findings:
     """The text that the model learnt from, whatever its objective."""
-    rows = tables.iterate(inputs["cleaning"].file("documents.parquet"), ["text", "domain", "split"])
+    rows = tables.iterate(inputs["cleaning"].file("documents.parquet"), ["id", "text", "domain", "split"])
     training = (row for row in rows if row["split"] == splits.TRAIN)
     options = {"samples": config.bootstrap_samples, "seed": config.seed}
     return examine_representation(training, config.representation, **options)

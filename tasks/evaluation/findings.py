@@ -42,11 +42,15 @@ class Item:
 
 @dataclass
 class Findings:
-    """Numbers, items, and what else is to be shown (``shown``: JSON, examples of predictions for the report)."""
+    """Numbers, items, and what else is to be shown (``shown``: JSON, examples of predictions for the report).
+
+    ``tables`` are kept under their file names, for later comparisons.
+    """
 
     records: list[Record] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)
     shown: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, pa.Table] = field(default_factory=dict)
 
     def add(self, records: Iterable[Record]) -> None:
         """Take more numbers."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from models.energy import energy, timed
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -15,19 +15,9 @@ if TYPE_CHECKING:
     from models.transformer import LanguageModel
     from tasks.evaluation.cost import CostConfig
 
-RAPL, ESTIMATE = "rapl", "cpu_time_x_tdp_estimate"
-_RAPL = Path("/sys/class/powercap")
 _PROMPT = "The"
 _WARM_UP = 3
 _TIMED_TOKENS = 2048  # of a training step at most: a large run's batch does not fit here
-
-
-class Spent(NamedTuple):
-    """What a piece of work took; ``joules`` is None where no counter can be read."""
-
-    seconds: float
-    cpu_seconds: float
-    joules: float | None
 
 
 def measure(
@@ -130,37 +120,6 @@ def _training(model: LanguageModel, facts: Mapping[str, Any], config: CostConfig
         "training_cpu_seconds_extrapolated": spent.cpu_seconds * share,
         f"training_wh_extrapolated_{method}": joules * share / 3600,
     }
-
-
-def timed(work: Callable[[], object]) -> Spent:
-    """Do some work and tell what it took of the clock, of this process's cores, and of the package's energy."""
-    joules, cpu, started = _joules(), time.process_time(), time.perf_counter()
-    work()
-    seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-    after = _joules()
-    # the counter wraps around every so often; such a reading is none
-    known = joules is not None and after is not None and after >= joules
-    return Spent(seconds, cpu, after - joules if known and joules is not None and after is not None else None)
-
-
-def energy(spent: Spent, watts_per_core: float) -> tuple[str, float]:
-    """The method's name and the joules: the machine's counter, or CPU seconds times an assumed power.
-
-    The counter counts everything on the machine; the estimate knows this process only.
-    """
-    if spent.joules:
-        return RAPL, spent.joules
-    return ESTIMATE, spent.cpu_seconds * watts_per_core
-
-
-def _joules() -> float | None:
-    """The energy counters of all CPU packages together; None where there are none or they may not be read."""
-    zones = [zone for zone in sorted(_RAPL.glob("intel-rapl:*")) if zone.name.count(":") == 1]
-    try:
-        readings = [int((zone / "energy_uj").read_text()) for zone in zones]
-    except (OSError, ValueError):
-        return None
-    return sum(readings) / 1e6 if readings else None
 
 
 def _peak_memory() -> float | None:

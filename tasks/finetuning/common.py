@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from tasks import tables
+from tasks import budget, tables
 from tasks.artifacts import CHECKPOINTS, Artifact, write_synced
 from tasks.config import Summary
 from tasks.errors import ArtifactError, DataError
@@ -112,16 +112,18 @@ def teach(
     from models.finetuning import finetune
 
     history = History(folder / CHECKPOINTS / _HISTORY)
-    taught = finetune(
-        head,
-        examples,
-        config,
-        folder,
-        pad_id=base.pad_id,
-        on_metrics=history.take,
-        identity={"base": base.content, "labelled": labelled},
-        validate=lambda trained: {f"validation/{k}": v for k, v in validate(trained).items()},
-    )
+    with budget.kept():
+        taught = finetune(
+            head,
+            examples,
+            config,
+            folder,
+            pad_id=base.pad_id,
+            on_metrics=history.take,
+            identity={"base": base.content, "labelled": labelled},
+            validate=lambda trained: {f"validation/{k}": v for k, v in validate(trained).items()},
+            budget=budget.current(),
+        )
     return taught, history
 
 

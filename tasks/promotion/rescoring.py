@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tasks import tables
-from tasks.artifacts import Artifact, canonical_json
+from tasks.artifacts import Artifact
 from tasks.errors import ArtifactError
 from tasks.evaluation.config import EvaluationConfig
 from tasks.evaluation.findings import Item
@@ -129,8 +129,8 @@ def training_facts(model: Artifact) -> dict[str, Any]:
 
 
 def _tokens(model: Artifact, cleaning: Artifact, ids: set[str], folder: Path) -> TokenShard:
-    from models.shards import INDEX, TokenShard
-    from tasks.token_shards import shard_dtype, write_shard
+    from models.shards import TokenShard
+    from tasks.token_shards import write_index, write_shard
     from tasks.vocabulary import load_tokenizer
 
     tokenizer = load_tokenizer(model.file("tokenizer.json"))
@@ -138,13 +138,7 @@ def _tokens(model: Artifact, cleaning: Artifact, ids: set[str], folder: Path) ->
         row for row in tables.iterate(cleaning.file("documents.parquet"), ["id", "text"]) if row["id"] in ids
     )
     tally = write_shard(folder, _SPLIT, rows, tokenizer, verify_every=100)
-    size = tokenizer.get_vocab_size()
-    index: Mapping[str, Any] = {
-        "dtype": shard_dtype(size).name,
-        "vocab_size": size,
-        "splits": {_SPLIT: {"tokens": tally.tokens, "documents": tally.documents, "bytes": tally.bytes}},
-    }
-    (folder / INDEX).write_text(canonical_json(index), encoding="utf-8")
+    write_index(folder, tokenizer.get_vocab_size(), {_SPLIT: tally})
     return TokenShard(folder, _SPLIT)
 
 

@@ -42,7 +42,8 @@ def report(inputs: Mapping[str, Artifact], config: ReportingConfig, folder: Path
 
     ``origins.json`` has what was read and kept by domain and source, ``filters.json`` what each rule removed.
     Needs the artefacts of ingestion, cleaning, tokenization, embeddings, pretraining and evaluation, and takes
-    those of the fine-tunings that there are. Equal artefacts give equal bytes.
+    those of the fine-tunings that there are, and as ``former`` the evaluation of the corpus before. Equal artefacts
+    give equal bytes.
 
     Raises:
         ArtifactError: a file that the report needs is missing or cannot be read.
@@ -72,6 +73,6 @@ def report(inputs: Mapping[str, Artifact], config: ReportingConfig, folder: Path
     )
 
 
-def observe(_config: ReportingConfig) -> dict[str, Any]:
+def observe(_config: ReportingConfig, _fetch: bool = True) -> dict[str, Any]:
     """The templates, which a report depends on as on code and configuration."""
     return {**web_page.templates(), **model_card.templates()}

@@ -9,11 +9,13 @@ from tasks.reporting import measurements
 from tasks.reporting.config import ReportingConfig
 from tasks.reporting.page import Section
 from tasks.reporting.pictures import FAINT, FLOORS, INK, OURS, RIVALS, drawing
+from tasks.reporting.representation_since import since
 from tasks.reporting.safe_text import cut, visible
 from tasks.reporting.sources import Evidence, Row
 from tasks.reporting.verdict import ALL_DOMAINS
 from tasks.representation.audit import RATE, SUITE, WOMEN
 
+FORMER = "former"  # the evaluation of the corpus before, among the report's inputs
 _LONGEST = 30
 _MOST_DOMAINS = 5
 
@@ -39,6 +41,10 @@ def representation(evidence: Evidence, config: ReportingConfig, folder: Path) ->
         )
         section.picture("occupations.png", "Share of women among women and men named near an occupation")
     measurements.listing(section, rows, config, f"All {len(rows):,} numbers of the audit")
+    changes = Section("")
+    brief = since(changes, evidence.artifacts["evaluation"], evidence.artifacts.get(FORMER), config, folder)
+    section.say(f"**Since the corpus before.** {brief}")
+    section.take(changes)
     return section
 
 

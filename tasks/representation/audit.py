@@ -7,6 +7,7 @@ Documents are drawn anew for the intervals, not mentions, since a document that 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -16,12 +17,13 @@ from tasks.evaluation.clustered import METHOD, Mean, clustered_mean
 from tasks.evaluation.findings import Findings
 from tasks.evaluation.records import ALL_DOMAINS, Record
 from tasks.representation.counting import BLAME, OCCUPATION, PRAISE, Counting, Tally
-from tasks.representation.lexicon import groups
+from tasks.representation.lexicon import GENDERS, groups
+from tasks.representation.tallies import FILE, row, table
 
 SUITE = "representation"
 RATE, WOMEN = "mentions_per_million_words", "women_share_near_occupation"
-_MILLION = 1e6
-_GENDERS = ("gender: women", "gender: men")
+MILLION = 1e6
+NEAR, ANYWHERE = "share_near_", "anywhere"
 _NEVER = "never named: the upper bound is the rule of three, 3 over the words"
 
 
@@ -47,15 +49,20 @@ class RepresentationConfig(StageConfig):
 def examine_representation(
     documents: Iterable[Mapping[str, str]], config: RepresentationConfig, *, samples: int, seed: int
 ) -> Findings:
-    """Count in the text of documents (``text``, ``domain``), and tell it with 95 % intervals."""
+    """Count in the text of documents (``id``, ``text``, ``domain``), and tell it with 95 % intervals.
+
+    What each document says is handed over too, for a comparison with other corpora.
+    """
     lexicon = groups(config.extra_groups)
     counting = Counting(lexicon, config.window)
     tallies: list[Tally] = []
     domains: list[str] = []
+    rows: list[dict[str, Any]] = []
     for document in documents:
         tallies.append(counting.of(document["text"]))
         domains.append(document["domain"])
-    findings = Findings()
+        rows.append(row(document, tallies[-1]))
+    findings = Findings(tables={FILE: table(rows, lexicon, config.window)})
     if sum(tally.words for tally in tallies):
         names = sorted(set(lexicon.values()))
         findings.add(_rates(tallies, domains, names, samples, seed))
@@ -80,10 +87,10 @@ def _rates(
 
 def _rate(counts: Sequence[int], sizes: Sequence[int], samples: int, seed: int) -> tuple[Mean, str]:
     if not sum(counts):
-        return Mean(0.0, 0.0, _MILLION * 3 / sum(sizes), len(counts)), _NEVER
+        return Mean(0.0, 0.0, MILLION * 3 / sum(sizes), len(counts)), _NEVER
     mean = clustered_mean(counts, np.arange(len(counts)), samples=samples, seed=seed, sizes=sizes)
-    low, high = (None if bound is None else _MILLION * bound for bound in (mean.low, mean.high))
-    return Mean(_MILLION * mean.value, low, high, mean.n), METHOD
+    low, high = (None if bound is None else MILLION * bound for bound in (mean.low, mean.high))
+    return Mean(MILLION * mean.value, low, high, mean.n), METHOD
 
 
 def _shares(
@@ -101,14 +108,14 @@ def _shares(
                 samples,
                 seed,
             )
-            yield _record(f"share_near_{kind}", name, mean, "share of mentions", method)
+            yield _record(NEAR + kind, name, mean, "share of mentions", method)
 
 
 def _women(
     tallies: Sequence[Tally], config: RepresentationConfig, samples: int, seed: int
 ) -> Iterator[Record]:
     """Of the mentions of women and men, the share of women: near each occupation, and anywhere."""
-    women, men = _GENDERS
+    women, men = GENDERS
     method = f"women among women and men named within {config.window} words; {METHOD}"
     seen = sum((tally.occupations for tally in tallies), start=type(tallies[0].occupations)())
     known = sorted({occupation for _, occupation in seen})
@@ -126,7 +133,7 @@ def _women(
         pairs = [pair for pair in pairs if sum(pair)]
         if pairs:
             mean = _share([pair[0] for pair in pairs], [sum(pair) for pair in pairs], samples, seed)
-            yield _record(WOMEN, occupation or "anywhere", mean, "share of women", method)
+            yield _record(WOMEN, occupation or ANYWHERE, mean, "share of women", method)
 
 
 def _share(hits: Sequence[int], sizes: Sequence[int], samples: int, seed: int) -> Mean:

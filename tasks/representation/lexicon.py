@@ -52,6 +52,7 @@ _GROUPS = {
     "orientation: straight people": "heterosexual heterosexuals|straight",
     "disability: disabled people": "wheelchair deaf autistic|disabled blind handicapped",
 }
+GENDERS = ("gender: women", "gender: men")
 OCCUPATIONS = _listed(
     """
     accountant actor artist baker banker builder butcher captain carpenter cashier chef cleaner clerk coach

@@ -116,7 +116,8 @@ class FeedSource(StageConfig):
     )
     delay: float = Field(default=1.0, ge=0, le=3600, description="Seconds between two questions to one host.")
     refresh: bool = Field(
-        default=False, description="Ask for newer versions at every run; otherwise the first crawl stays."
+        default=False,
+        description="Ask for newer versions at every run; otherwise the first crawl stays, and what it was refused.",
     )
     allow_private: bool = Field(
         default=False, description="Whether addresses in this machine or its network may be asked."

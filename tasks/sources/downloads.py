@@ -21,13 +21,14 @@ import httpx
 from tasks import locks
 from tasks.artifacts import sha256_of, write_synced
 from tasks.environment import workspace
-from tasks.errors import SourceError, describe
+from tasks.errors import SourceError, UnknownError, describe
 from tasks.sources import web
 from tasks.sources.outcomes import digest
 
 _LOG = logging.getLogger(__name__)
 _PAUSES = (0.5, 2.0, 8.0, 20.0)
 _LONGEST_PAUSE = 60.0
+_SHORT = 5.0  # seconds of silence after which a question about a version is given up
 _AGAIN = (408, 425, 429, 500, 502, 503, 504)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -45,6 +46,13 @@ class Wanted:
     stall: float = 30.0
     patience: float = 6 * 3600.0
     page: bool = True  # whether an HTML page may be what is wanted
+    once: bool = (
+        False  # whether a refusal is kept as well: who was refused does not ask again at the next run
+    )
+
+
+class _RefusedError(SourceError):
+    """The server answered, and not with the file; it would answer the same again, whatever is configured here."""
 
 
 class _AgainError(Exception):
@@ -69,18 +77,38 @@ def fetch(wanted: Wanted, ask: bool) -> Path:
     with locks.held(folder.with_name(f".{folder.name}.lock"), f"the download of {wanted.url}"):
         folder.mkdir(parents=True, exist_ok=True)
         path, state = folder / file_name(wanted.url), _state(folder / "state.json")
-        good = path.is_file() and sha256_of(path) == state.get("sha256")
-        good = good and wanted.sha256 in (None, state.get("sha256"))
-        if not good:
-            state = {}
+        good = _is_good(wanted, path, state)
+        if "problem" in state and wanted.once and not (ask and (wanted.refresh or not state["final"])):
+            raise SourceError(state["problem"], where=wanted.url)
         if not good or (wanted.refresh and ask):
-            _download(wanted, path, state)
+            _remembered(wanted, path, state if good else {})
+    return path
+
+
+def kept(wanted: Wanted) -> Path:
+    """Path of the copy that a run would use, told without downloading, locking or writing anything.
+
+    Where a run would ask the server for another version, it is asked for the headers alone, once and shortly.
+
+    Raises:
+        UnknownError: there is no such copy, or it cannot be told whether there is another version.
+        SourceError: it could not be had before, and would not be asked for again.
+    """
+    folder = _folder(wanted.url)
+    path, state = folder / file_name(wanted.url), _state(folder / "state.json")
+    if wanted.once and not wanted.refresh and state.get("final"):
+        raise SourceError(state["problem"], where=wanted.url)
+    if not _is_good(wanted, path, state):
+        raise UnknownError(f"{wanted.url} would be downloaded, and cannot be told without")
+    if wanted.refresh:
+        _ask_for_headers(wanted, state)
     return path
 
 
 def known(url: str) -> bool:
-    """Whether there is a copy of it already, perhaps an old one."""
-    return (_folder(url) / "state.json").is_file()
+    """Whether it was had before, or refused; perhaps it is an old copy."""
+    state = _state(_folder(url) / "state.json")
+    return bool(state.get("sha256") or state.get("final"))
 
 
 def file_name(url: str) -> str:
@@ -91,6 +119,51 @@ def file_name(url: str) -> str:
 
 def _folder(url: str) -> Path:
     return workspace() / "downloads" / f"http-{digest(url)[:32]}"
+
+
+def _is_good(wanted: Wanted, path: Path, state: dict[str, Any]) -> bool:
+    """Whether there is a copy, undamaged and the one that is wanted."""
+    found = state.get("sha256")
+    return bool(found) and path.is_file() and wanted.sha256 in (None, found) and sha256_of(path) == found
+
+
+def _remembered(wanted: Wanted, path: Path, state: dict[str, Any]) -> None:
+    """Download it. What could not be had is noted if it is wanted once, so that reading finds what was observed."""
+    try:
+        _download(wanted, path, state)
+    except SourceError as error:
+        if wanted.once:
+            final = isinstance(error, _RefusedError)
+            refusal = {"problem": error.problem, "final": final, "url": wanted.url}
+            write_synced(path.with_name("state.json"), json.dumps(refusal))
+        raise
+
+
+def _ask_for_headers(wanted: Wanted, state: dict[str, Any]) -> None:
+    """Ask whether the version of the copy is still the server's.
+
+    Raises:
+        UnknownError: it is not, or the server does not say so.
+    """
+    headers = {"Accept-Encoding": "identity", **_unless(state)}
+    try:
+        with (
+            web.client(min(wanted.stall, _SHORT)) as http,
+            web.answer(http, wanted.url, headers, _token(wanted), wanted.allow_private, "HEAD") as response,
+        ):
+            code, version = response.status_code, _version(response)
+    except (httpx.HTTPError, SourceError) as error:
+        raise UnknownError(f"{wanted.url} cannot be asked for its version ({describe(error)})") from error
+    if code == 304 or (code == 200 and version and version == state.get("version")):
+        return
+    told = "has another version, which would be downloaded" if code == 200 else f"answers {code}"
+    raise UnknownError(f"{wanted.url}: the server {told}, and more cannot be told without downloading")
+
+
+def _unless(state: dict[str, Any]) -> dict[str, str]:
+    """The headers that ask for a file only if it is not the version of a copy."""
+    version = state.get("version")
+    return {"If-None-Match" if '"' in version else "If-Modified-Since": version} if version else {}
 
 
 def _download(wanted: Wanted, path: Path, state: dict[str, Any]) -> None:
@@ -123,8 +196,8 @@ def _try(http: httpx.Client, wanted: Wanted, path: Path, state: dict[str, Any], 
     headers = {"Accept-Encoding": "identity"}
     if offset:
         headers |= {"Range": f"bytes={offset}-", "If-Range": version}
-    elif state.get("version"):
-        headers["If-None-Match" if '"' in state["version"] else "If-Modified-Since"] = state["version"]
+    else:
+        headers |= _unless(state)
     with web.answer(http, wanted.url, headers, _token(wanted), wanted.allow_private) as response:
         if response.status_code == 304 and state:
             return
@@ -147,11 +220,11 @@ def _refuse(response: httpx.Response, wanted: Wanted, part: Path) -> None:
         after = response.headers.get("retry-after", "")
         raise _AgainError(f"the server answers {code}", float(after) if after.isdigit() else 0.0)
     if code not in (200, 206):
-        raise SourceError(f"the server answers {code} {response.reason_phrase}".strip(), where=wanted.url)
+        raise _RefusedError(f"the server answers {code} {response.reason_phrase}".strip(), where=wanted.url)
     if not wanted.page and response.headers.get("content-type", "").startswith(
         ("text/html", "application/xhtml")
     ):
-        raise SourceError(
+        raise _RefusedError(
             "the server answers with a web page instead of the file",
             where=wanted.url,
             remedy="open the address in a browser; it may ask for a login",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.robotparser import RobotFileParser
 
 from tasks.artifacts import sha256_of
-from tasks.errors import SourceError
+from tasks.errors import SourceError, UnknownError
 from tasks.sources import downloads, web
 from tasks.sources.addresses import problem
 from tasks.sources.config import FeedSource
@@ -34,13 +34,20 @@ class Found(NamedTuple):
     problem: LeftOut | Bad | None
 
 
-def digests(source: FeedSource) -> dict[str, str]:
+def digests(source: FeedSource, fetch: bool = True) -> dict[str, str]:
     """The sha256 of every page, or of every entry's own text; pages that could not be had tell why.
+
+    Args:
+        source: the feed.
+        fetch: whether anything may be fetched; else the walk goes through what the last run fetched.
 
     Raises:
         SourceError: the feed itself cannot be had or read.
+        UnknownError: ``fetch`` is not set, and a run would ask for a page.
     """
-    crawl = _Crawl(source, ask=True)
+    if source.refresh and not fetch:
+        raise UnknownError(f"{source.url} would be crawled anew (`refresh`), and cannot be told without")
+    crawl = _Crawl(source, ask=True, have=downloads.fetch if fetch else _kept)
     found: dict[str, str] = {}
     for number, each in enumerate(crawl.found(), 1):
         told = each.problem.reason if each.problem else "its own text"
@@ -60,6 +67,10 @@ def read(source: FeedSource, max_bytes: int) -> Outcomes:
         yield each.problem or _document(each, max_bytes)
 
 
+def _kept(wanted: Wanted, _ask: bool) -> Path:
+    return downloads.kept(wanted)
+
+
 def _document(found: Found, max_bytes: int) -> Outcome:
     entry, place = found.entry, Place(found.entry.link, found.entry.link)
     text, shape = entry.text, entry.format
@@ -77,8 +88,10 @@ def _document(found: Found, max_bytes: int) -> Outcome:
 class _Crawl:
     """One walk through a feed, its nested sitemaps and, where they are wanted, the pages."""
 
-    def __init__(self, source: FeedSource, ask: bool) -> None:
-        self._source, self._ask = source, ask
+    def __init__(
+        self, source: FeedSource, ask: bool, have: Callable[[Wanted, bool], Path] = downloads.fetch
+    ) -> None:
+        self._source, self._ask, self._have = source, ask, have
         self._last: dict[str, float] = {}
         self.feeds: dict[str, Path] = {}
         self._robots = cache(self._read_robots)
@@ -98,7 +111,7 @@ class _Crawl:
         waiting, known = [self._source.url], {self._source.url}
         while waiting:
             url = waiting.pop(0)
-            path = self.feeds[url] = self._fetch(url, self._source.max_bytes)
+            path = self.feeds[url] = self._fetch(url, self._source.max_bytes, once=False)
             yield from entries_of(path, url)
             for nested in nested_of(path, url):
                 if nested not in known and len(known) < _MOST_NESTED and self._same_host(nested):
@@ -121,17 +134,18 @@ class _Crawl:
         except SourceError as error:
             return Found(entry, None, Bad(entry.link, entry.link, "http", error.problem))
 
-    def _fetch(self, url: str, most: int) -> Path:
+    def _fetch(self, url: str, most: int, once: bool = True) -> Path:
         wanted = Wanted(
             url,
             refresh=self._source.refresh,
             allow_private=self._source.allow_private,
             max_bytes=most,
             stall=self._source.stall,
+            once=once,
         )
-        if self._ask and (self._source.refresh or not downloads.known(url)):
+        if self._have is downloads.fetch and (self._source.refresh or not downloads.known(url)):
             self._wait(urlsplit(url).netloc)
-        return downloads.fetch(wanted, self._ask)
+        return self._have(wanted, self._ask)
 
     def _wait(self, host: str) -> None:
         """Leave the host alone between two questions."""

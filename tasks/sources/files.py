@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from itertools import zip_longest
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
-from tasks.errors import SourceError
+from tasks.errors import SourceError, UnknownError
 from tasks.sources import blobs
 from tasks.sources.blobs import Stored
 from tasks.sources.compression import Blob, DamagedError
 from tasks.sources.config import DocumentColumns, FilesSource, HttpSource, ProbeFiles, SentimentFiles
 from tasks.sources.config import QuestionAnsweringFiles as AnsweringFiles
 from tasks.sources.config import TranslationFiles as PairFiles
-from tasks.sources.downloads import Wanted, fetch, file_name
+from tasks.sources.downloads import Wanted, file_name, kept
+from tasks.sources.downloads import fetch as download
 from tasks.sources.formats import ARCHIVES, READERS, TEXTS, TWICE, kind_of, left_out
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcome, Outcomes, unusable
 from tasks.sources.records import Record, Records
+from tasks.sources.remote_memory import Memory
 from tasks.sources.unpacking_tar import tar_members
 from tasks.sources.unpacking_zip import zip_members
 
 Files = FilesSource | HttpSource | SentimentFiles | AnsweringFiles | PairFiles | ProbeFiles
 Interpret = Callable[[Record, str], Outcome]
+_LONG_ENOUGH = 20.0  # seconds for asking servers about versions, when nothing is to be fetched
+
+# By path: the files that the fingerprint is made of, as they were then. Others would be filed under it.
+_observed: dict[str, dict[str, object]] = {}
 
 
 def find(source: Files, ask: bool = False) -> list[tuple[Stored, str]]:
@@ -35,42 +42,75 @@ def find(source: Files, ask: bool = False) -> list[tuple[Stored, str]]:
         SourceError: nothing matches, only folders do, or a server does not deliver.
     """
     if isinstance(source, HttpSource):
-        return [(fetch(wanted, ask), wanted.url) for wanted in _wanted(source)]
+        return [(download(wanted, ask), wanted.url) for wanted in _wanted(source)]
     return blobs.find(source.path)
 
 
-def digests(source: Files) -> dict[str, str]:
+def digests(source: Files, fetch: bool = True) -> dict[str, str]:
     """The sha256 of every file of a source, by its uri.
+
+    Args:
+        source: where to look.
+        fetch: whether files of the web and of remote stores may be fetched; else they are taken for what the last
+            run fetched, as far as that can be told.
 
     Raises:
         SourceError: nothing matches, or a file cannot be read.
+        UnknownError: ``fetch`` is not set, and a file would have to be fetched.
     """
     if isinstance(source, HttpSource) and source.sha256:
         return dict(
             zip(source.url, source.sha256, strict=True)
         )  # pinned: nothing need be fetched to know them
     found: dict[str, str] = {}
-    for blob, uri in find(source, ask=True):
+    states: dict[str, object] = {}
+    memory = Memory(getattr(source, "path", ""))
+    for blob, uri in find(source, ask=True) if fetch else _kept(source):
         try:
-            found[uri] = blobs.digest(blob)
+            states[uri] = blobs.state(blob) if fetch else None
+            if isinstance(blob, Path):
+                found[uri] = blobs.digest(blob)
+            else:
+                found[uri] = memory.learn(blob, uri) if fetch else memory.recall(blob, uri)
         except OSError as error:
             raise _unreadable(uri, error) from error
+    if fetch:
+        memory.keep()
+        if not isinstance(source, HttpSource):
+            _observed[source.path] = states
     return found
+
+
+def _kept(source: Files) -> Iterator[tuple[Stored, str]]:
+    """The files as the last run fetched them, where that can be told in a few seconds."""
+    if not isinstance(source, HttpSource):
+        yield from blobs.find(source.path)
+        return
+    started = time.monotonic()
+    for wanted in _wanted(source):
+        if time.monotonic() - started > _LONG_ENOUGH:
+            raise UnknownError(f"{wanted.url}: asking for its version and those behind it takes too long")
+        yield kept(wanted), wanted.url
 
 
 def read(source: Files, interpret: Interpret, max_bytes: int) -> Outcomes:
     """Every record of a source's files, as ``interpret`` understands it, or the reason why it cannot be used.
 
     Raises:
-        SourceError: a file is missing, unreadable as a whole, lacks a column, or changed while it was read.
+        SourceError: a file is missing, unreadable as a whole, lacks a column, or changed since its digest was
+            taken or while it was read.
     """
-    for blob, uri in find(source):
+    found = find(source)
+    known = {} if isinstance(source, HttpSource) else _observed.get(source.path, {})
+    if known and (others := known.keys() ^ {uri for _, uri in found}):
+        raise _changed(min(others))
+    for blob, uri in found:
         kind = kind_of(source, blob.name, uri)
         if kind in ARCHIVES:
             outcomes = _members(source, blob, uri, interpret, max_bytes)
         else:
             outcomes = _file(source, blob, uri, interpret, max_bytes)
-        yield from _watched(blob, uri, _accounted(uri, outcomes))
+        yield from _watched(blob, uri, known.get(uri), _accounted(uri, outcomes))
 
 
 def _wanted(source: HttpSource) -> Iterator[Wanted]:
@@ -195,18 +235,22 @@ def _accounted(uri: str, outcomes: Outcomes) -> Outcomes:
         yield Bad(uri, uri, "empty", "the file has no records")
 
 
-def _watched(blob: Stored, uri: str, outcomes: Outcomes) -> Outcomes:
-    """Fail if the file changed between its first byte and its last: a mixture is no version of it."""
+def _watched(blob: Stored, uri: str, observed: object, outcomes: Outcomes) -> Outcomes:
+    """Fail if the file changed between its digest and its last byte: a mixture is no version of it."""
     try:
         before = blobs.state(blob)
+        if observed not in (None, before):
+            raise _changed(uri)
         yield from outcomes
         after = blobs.state(blob)
     except OSError as error:
         raise _unreadable(uri, error) from error
     if after != before:
-        raise SourceError(
-            "changed while it was being read", where=uri, remedy="run again when it is complete"
-        )
+        raise _changed(uri)
+
+
+def _changed(uri: str) -> SourceError:
+    return SourceError("changed while it was being read", where=uri, remedy="run again when it is complete")
 
 
 def _unreadable(uri: str, error: OSError) -> SourceError:

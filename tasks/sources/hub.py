@@ -1,4 +1,8 @@
-"""Hugging Face datasets: by hub name, streamed or whole, or a local copy; read row by row, no code of theirs run."""
+"""Hugging Face datasets: by hub name, streamed or whole, or a local copy; read row by row, no code of theirs run.
+
+A dataset of the hub is read at one commit: the one that was observed is the one that is read, also when a branch moves
+in between, and nothing else that `datasets` may have in its cache takes its place when the hub does not answer.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.artifacts import sha256_of
-from tasks.errors import SourceError, describe
+from tasks.errors import SourceError, UnknownError, one_line
 from tasks.sources.config import HuggingFaceSource
 from tasks.sources.outcomes import Outcome, Outcomes, Place
 from tasks.sources.records import Record
@@ -19,17 +23,33 @@ _LOG = logging.getLogger(__name__)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # What could run code when it is loaded, here or by whoever opens the folder next.
 _CODE = (".py", ".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib", ".npy", ".npz")
-_REMEDY = "set HF_HUB_OFFLINE=0 to have the hub asked, check the name and HF_ENDPOINT, or give a local `path`"
+_REMEDY = "check its name, `subset`, `split` and `revision`, HF_ENDPOINT and HF_TOKEN, or give a local `path`"
+_OFFLINE = "set HF_HUB_OFFLINE=0, or give a local `path`"
+_SECONDS = 20.0  # of waiting for the hub to tell a version; a mere question does not wait so long
+_SHORT = 5.0
+# The commit that a name and a revision stood for when they were observed.
+_observed: dict[tuple[str | None, str | None], str] = {}
 
 
-def digests(source: HuggingFaceSource) -> dict[str, str]:
+def digests(source: HuggingFaceSource, fetch: bool = True) -> dict[str, str]:
     """What the content of a dataset hangs on: the sha256 of each local file, or the commit on the hub.
+
+    Args:
+        source: the dataset.
+        fetch: whether a run is at work; else the hub is asked for the version once and shortly.
 
     Raises:
         SourceError: there is no such dataset, or the hub cannot be reached.
+        UnknownError: ``fetch`` is not set, and the hub does not tell the version.
     """
     if source.path is None:
-        return {_uri(source): _commit(source)}
+        if fetch:
+            _observed[source.name, source.revision] = _commit(source, _SECONDS)
+            return {_uri(source): _observed[source.name, source.revision]}
+        try:
+            return {_uri(source): _commit(source, _SHORT)}
+        except SourceError as error:
+            raise UnknownError(f"{error.where}: {error.problem}, so that it cannot be known") from error
     folder = _folder(source)
     return {f"{_uri(source)}/{path.relative_to(folder)}": sha256_of(path) for path in _files(folder)}
 
@@ -63,15 +83,7 @@ def _rows(source: HuggingFaceSource) -> Iterable[Mapping[str, Any]]:
     import datasets
 
     if source.path is None:
-        _LOG.info("reading %s", _uri(source))
-        found: Iterable[Mapping[str, Any]] = datasets.load_dataset(
-            source.name,
-            source.subset,
-            split=source.split,
-            revision=_commit(source),
-            streaming=source.streaming,
-        )
-        return found
+        return _rows_of_hub(source)
     folder = _folder(source)
     if not (folder / "dataset_info.json").is_file() and not (folder / "dataset_dict.json").is_file():
         # Streaming reads the files where they lie; anything else would copy them into a cache first.
@@ -88,6 +100,27 @@ def _rows(source: HuggingFaceSource) -> Iterable[Mapping[str, Any]]:
     return table
 
 
+def _rows_of_hub(source: HuggingFaceSource) -> Iterable[Mapping[str, Any]]:
+    import datasets
+
+    commit = _observed.get((source.name, source.revision)) or _commit(source, _SECONDS)
+    _LOG.info("reading %s at %s", _uri(source), commit)
+    address = f"hf://datasets/{source.name}"  # a bare name could also be a folder of this machine
+    builder = datasets.load_dataset_builder(address, source.subset, revision=commit)
+    if builder.hash != commit:  # what `datasets` takes from its cache when the hub does not answer
+        raise SourceError(
+            f"the hub does not deliver commit {commit}, and what is in the cache is another",
+            where=_uri(source),
+            remedy=_OFFLINE if _offline() else _REMEDY,
+        )
+    if source.streaming:
+        rows: Iterable[Mapping[str, Any]] = builder.as_streaming_dataset(split=source.split)
+        return rows
+    builder.download_and_prepare()
+    whole: Iterable[Mapping[str, Any]] = builder.as_dataset(split=source.split)
+    return whole
+
+
 def _guarded(
     source: HuggingFaceSource, load: Callable[[], Iterable[Mapping[str, Any]]]
 ) -> Iterator[Mapping[str, Any]]:
@@ -98,25 +131,47 @@ def _guarded(
         raise
     except Exception as error:
         cause = error.__cause__ or error
-        remedy = _REMEDY if source.path is None else "check its files, `subset` and `split`"
-        raise SourceError(
-            f"cannot be loaded ({describe(cause)[:300]})", where=_uri(source), remedy=remedy
-        ) from error
+        remedy = "check its files, `subset` and `split`"
+        if source.path is None:
+            remedy = _OFFLINE if _offline() else _REMEDY
+        raise SourceError(f"cannot be loaded ({_told(cause)})", where=_uri(source), remedy=remedy) from error
 
 
-def _commit(source: HuggingFaceSource) -> str:
-    """The commit that a revision stands for now; one that is given as a commit is taken at its word."""
+def _commit(source: HuggingFaceSource, seconds: float) -> str:
+    """The commit that a revision stands for now; one that is given as a commit is taken at its word.
+
+    Raises:
+        SourceError: the hub may not be asked, or does not answer in so many seconds of silence.
+    """
     if source.revision and _COMMIT.fullmatch(source.revision):
         return source.revision
     from huggingface_hub import HfApi
 
+    if _offline():
+        raise SourceError(
+            "the hub may not be asked for its version (HF_HUB_OFFLINE)", where=_uri(source), remedy=_OFFLINE
+        )
     try:
-        found = HfApi().dataset_info(str(source.name), revision=source.revision, timeout=20)
+        found = HfApi().dataset_info(
+            str(source.name), revision=source.revision, timeout=seconds, expand=["sha"]
+        )
     except Exception as error:
         raise SourceError(
-            f"the hub does not tell its version ({describe(error)[:300]})", where=_uri(source), remedy=_REMEDY
+            f"the hub does not tell its version ({_told(error)})", where=_uri(source), remedy=_REMEDY
         ) from error
     return str(found.sha)
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def _told(error: BaseException) -> str:
+    """What an error of the library says, in its first lines: behind them are advice and addresses of pages."""
+    text = str(error).split("For more information")[0]
+    return one_line(f"{type(error).__name__}: {' '.join(text.split())}", 300)
 
 
 def _folder(source: HuggingFaceSource) -> Path:

@@ -14,7 +14,7 @@ from pydantic import Field
 from tasks import tables
 from tasks.artifacts import Artifact
 from tasks.config import Summary
-from tasks.errors import SourceError
+from tasks.errors import SourceError, UnknownError
 from tasks.sources import feeds, files, hub, labelled, probes, readers, samples
 from tasks.sources.config import (
     SAMPLES_LICENCE,
@@ -121,28 +121,42 @@ def ingest(inputs: Mapping[str, Artifact], config: IngestionConfig, folder: Path
     )
 
 
-def observe(config: IngestionConfig) -> dict[str, str]:
+def observe(config: IngestionConfig, fetch: bool = True) -> dict[str, str]:
     """What the fingerprint needs beyond the configuration: the sha256 of every user's file.
 
     Packages are pinned by their sha256 in the configuration, samples by their seed and the code.
 
+    Args:
+        config: the sources.
+        fetch: whether what is not here may be fetched; else nothing is downloaded or written, and sources are taken
+            for what the last run fetched.
+
     Raises:
         SourceError: a glob matches nothing, or a file cannot be read.
+        UnknownError: ``fetch`` is not set, and would be needed; it names the first such file of each source.
     """
     found: dict[str, str] = {}
+    unknown: list[str] = []
     for dataset, source in _all_sources(config):
-        found |= {f"{dataset}/{source.title}/{uri}": digest for uri, digest in _digests(source).items()}
+        try:
+            digests = _digests(source, fetch)
+        except UnknownError as error:
+            unknown.append(str(error))
+            continue
+        found |= {f"{dataset}/{source.title}/{uri}": digest for uri, digest in digests.items()}
+    if unknown:
+        raise UnknownError("; ".join(dict.fromkeys(unknown)))
     return found
 
 
-def _digests(source: AnySource) -> dict[str, str]:
+def _digests(source: AnySource, fetch: bool) -> dict[str, str]:
     match source:
         case Readable():
-            return files.digests(source)
+            return files.digests(source, fetch)
         case FeedSource():
-            return feeds.digests(source)
+            return feeds.digests(source, fetch)
         case HuggingFaceSource():
-            return hub.digests(source)
+            return hub.digests(source, fetch)
         case _:
             return {}
 

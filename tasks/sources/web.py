@@ -33,9 +33,14 @@ def client(stall: float) -> Iterator[httpx.Client]:
 
 @contextmanager
 def answer(
-    http: httpx.Client, url: str, headers: Mapping[str, str], token: str, allow_private: bool
+    http: httpx.Client,
+    url: str,
+    headers: Mapping[str, str],
+    token: str,
+    allow_private: bool,
+    method: str = "GET",
 ) -> Iterator[httpx.Response]:
-    """The answer to a GET, its body still to be read; the token goes to the first server alone.
+    """The answer to a question, its body still to be read; the token goes to the first server alone.
 
     Raises:
         SourceError: an address may not be asked, or the redirects have no end.
@@ -44,7 +49,7 @@ def answer(
     first = target = resolved(url, allow_private)
     for _ in range(_MOST_REDIRECTS + 1):
         secret = {"Authorization": f"Bearer {token}"} if token and target.origin == first.origin else {}
-        response = http.send(_request(http, target, {**headers, **secret}), stream=True)
+        response = http.send(_request(http, method, target, {**headers, **secret}), stream=True)
         try:
             if response.status_code not in _REDIRECTS or "location" not in response.headers:
                 yield response
@@ -59,11 +64,11 @@ def answer(
     raise SourceError(f"redirects more than {_MOST_REDIRECTS} times", where=url)
 
 
-def _request(http: httpx.Client, target: Target, headers: Mapping[str, str]) -> httpx.Request:
+def _request(http: httpx.Client, method: str, target: Target, headers: Mapping[str, str]) -> httpx.Request:
     url = httpx.URL(target.url)
     host = url.netloc.decode("ascii")
     request = http.build_request(
-        "GET", url.copy_with(host=target.ip), headers={"User-Agent": AGENT, **headers, "Host": host}
+        method, url.copy_with(host=target.ip), headers={"User-Agent": AGENT, **headers, "Host": host}
     )
     request.extensions["sni_hostname"] = target.host
     return request

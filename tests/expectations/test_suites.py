@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks import suites, tables, validation
+from tasks.errors import ConfigError, GateError
 
 Rows = list[dict[str, Any]]
 SHARD = pa.schema([("id", pa.string()), ("start", pa.int64()), ("end", pa.int64()), ("bytes", pa.int64())])
@@ -375,14 +377,66 @@ def test_two_to_a_hundred_labels_of_any_name(labels: int, passes: bool, tmp_path
     assert validation.check("labelled_sentiment", path, stage="test").success is passes
 
 
-def test_very_long_values_are_checked(tmp_path: Path) -> None:
-    def edit(rows: Rows) -> None:
-        rows[1]["text"] = "word " * 40_000
-        rows[2]["text"] = "word " * 40_000 + "\x00"
+LONG = "word " * 20_000
+# Columns of free text, whose values may be as long as they like.
+FREE = {
+    "raw_documents": ("text", "source", "licence"),
+    "clean_documents": ("text", "source", "licence"),
+    "token_shards": (),
+    "labelled_sentiment": ("text", "label"),
+    "labelled_question_answering": ("context", "question"),
+    "labelled_translation": ("source_text", "target_text"),
+}
 
-    result = validation.check("clean_documents", write(tmp_path, "clean_documents", edit), stage="test")
-    assert failed(result) == [(NO_MATCH, "text")]
-    assert result.failures("critical")[0].examples == ("row-2",)
+
+@pytest.mark.parametrize("suite", sorted(SCHEMAS))
+def test_values_of_a_hundred_thousand_characters_are_checked_to_their_end(suite: str, tmp_path: Path) -> None:
+    """Long is no fault; a fault behind it is found, and no message grows with the data."""
+
+    def edit(rows: Rows) -> None:
+        rows[1] |= {column: f"{rows[1][column]} {LONG}" for column in FREE[suite]} | {"id": LONG}
+
+    result = validation.check(suite, write(tmp_path, suite, edit), stage="test")
+    assert result.success and not result.failures("warning")
+
+    def spoil(rows: Rows) -> None:
+        edit(rows)
+        rows[2]["id"] = LONG
+        if suite == "clean_documents":
+            rows[1]["text"] += "\x00"
+
+    result = validation.check(suite, write(tmp_path, suite, spoil), stage="test")
+    expected = {(UNIQUE, "id")} | ({(NO_MATCH, "text")} if suite == "clean_documents" else set())
+    assert set(failed(result)) == expected
+    with pytest.raises(GateError) as caught:
+        validation.raise_for_failure(result, "test")
+    assert len(str(caught.value)) < 600 and len(validation.to_html(result)) < 60_000
+
+
+def test_every_suite_of_the_folder_is_tested_here() -> None:
+    assert sorted(SCHEMAS) == sorted(path.stem for path in suites.FOLDER.glob("*.json"))
+
+
+@pytest.mark.parametrize("suite", sorted(SCHEMAS))
+def test_a_suite_that_was_cut_off_or_altered_is_noticed(
+    suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut at 50 places: refused by name. A flipped bit at 200: refused, or the key of the stage is another."""
+    good, digest, chance = suites.path(suite).read_bytes(), suites.digest(suite), random.Random(22)
+    monkeypatch.setattr(suites, "FOLDER", tmp_path)
+    path = tmp_path / f"{suite}.json"
+    for _ in range(50):
+        path.write_bytes(good[: chance.randrange(len(good.rstrip()))])
+        with pytest.raises(ConfigError, match=rf"expectations/{suite}\.json"):
+            suites.load(suite)
+    for _ in range(200):
+        place = chance.randrange(len(good))
+        path.write_bytes(good[:place] + bytes([good[place] ^ 1 << chance.randrange(8)]) + good[place + 1 :])
+        assert suites.digest(suite) != digest
+        try:
+            suites.load(suite)
+        except ConfigError as error:
+            assert f"expectations/{suite}.json" in str(error) and "\n" not in str(error)
 
 
 @pytest.mark.parametrize("suite", sorted(SCHEMAS))

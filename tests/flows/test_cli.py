@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from flows import cli
 from tasks import stages
+from tests.tasks.evaluation import tiny_inputs
 
 
 @pytest.fixture
@@ -102,6 +104,18 @@ def test_a_prompt_with_control_characters_cannot_steer_the_terminal(smoke: Any) 
     assert "\x1b" not in done.stdout and "\x07" not in done.stdout
 
 
+def test_the_tokens_shown_are_those_that_the_model_reads(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tiny_inputs.inputs(workspace)["pretraining"].path
+    options = ("--model", str(folder), "--show-steps", "--max-new-tokens", "1")
+    assert cli.main(["generate", "<|endoftext|>", *options]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    (shown,) = re.findall(r"input +(\d+) tokens", first)
+    (read,) = re.findall(r"analysis of (\d+) tokens", second)
+    assert int(shown) + 1 == int(read) > 4, "the separator in front, and what was typed, letter by letter"
+
+
 @pytest.mark.slow
 def test_a_source_that_is_missing_stops_the_run_in_one_line(smoke: Any, tmp_path: Path) -> None:
     config = tmp_path / "my.yaml"
@@ -113,3 +127,34 @@ def test_a_source_that_is_missing_stops_the_run_in_one_line(smoke: Any, tmp_path
     assert "no/*.txt" in line
     assert "Traceback" not in done.stderr
     assert smoke.ledger()["status"] == "failed"
+
+
+def test_status_downloads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UNVEIL_HOME", str(tmp_path / "workspace"))
+    config = tmp_path / "my.yaml"
+    source = "{type: http, url: 'http://127.0.0.1:9/a.txt', allow_private: true, domain: books, licence: x}"
+    config.write_text(f"extends: smoke\nsources: [{source}]\n")
+    assert cli.main(["status", "--config", str(config)]) == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.split(maxsplit=2) == [
+        "ingestion",
+        "rebuild",
+        "never built; http://127.0.0.1:9/a.txt would be downloaded, and cannot be told without",
+    ]
+    assert second.split() == ["cleaning", "rebuild", "input", "ingestion", "would", "rebuild"]
+    assert not [
+        name for name in ("downloads", "artifacts", "runs") if (tmp_path / "workspace" / name).exists()
+    ]
+
+
+def test_status_says_what_is_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    from flows.console import show_status
+    from tasks.runs import Inspection
+
+    found = [Inspection("ingestion", None, "it would be\nfetched", None)]
+    show_status(found, "smoke", {}, as_json=False)
+    assert capsys.readouterr().out.split() == ["ingestion", "unknown", "it", "would", "be\\u000afetched"]
+    show_status(found, "smoke", {}, as_json=True)
+    assert json.loads(capsys.readouterr().out)["stages"]["ingestion"]["fresh"] is None

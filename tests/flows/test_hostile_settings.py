@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,10 @@ def document(path: tuple[str, ...], text: str) -> str:
 
 
 def wrong() -> Iterator[tuple[str, str]]:
-    """Files that are wrong in one place, and the key that has to be named."""
+    """Files that are wrong in one place, and the key that has to be named; without end, and some come twice."""
     generator = random.Random(11)
     found = sorted(leaves(BASE.model_dump()))
-    for number in range(SIZE):
+    for number in count():
         path, value = generator.choice(found)
         if number % 5 == 0:
             path = (*path[:-1], path[-1] + generator.choice(["s", "_", "x", "\u0435"]))
@@ -52,7 +53,7 @@ def wrong() -> Iterator[tuple[str, str]]:
             yield document(path, generator.choice(NO_NUMBERS)), path[-1]
 
 
-CASES = list(wrong())
+CASES = list(islice(dict.fromkeys(islice(wrong(), 2 * SIZE)), SIZE))
 
 
 @pytest.mark.parametrize("number", range(SIZE))
@@ -98,6 +99,10 @@ def test_what_is_no_configuration_is_refused_by_the_command(
     told = capsys.readouterr().err
     assert "my.yaml" in told and "Traceback" not in told and len(told.splitlines()) == 1
     assert not canary.exists() and not list(home.rglob("*"))
+
+
+def test_there_are_two_hundred() -> None:
+    assert len(set(CASES)) + len(STRUCTURES) == 200
 
 
 def test_the_unharmed_base_is_accepted(tmp_path: Path) -> None:

@@ -8,21 +8,15 @@ from pathlib import Path
 import pytest
 
 from flows import cli
-from tasks import tables
-from tasks.evaluation.records import RECORDS
-from tasks.representation.audit import RepresentationConfig, examine_representation
+from tests.tasks.representation.audited import people, write
 
 
 def add_run(home: Path, run_id: str, women: int, men: int) -> None:
-    """A run as the ledger leaves it, with the records of its evaluation."""
-    texts = ["She went home and slept."] * women + ["He went home and slept."] * men
-    documents = [{"text": text, "domain": "books"} for text in texts]
-    found = examine_representation(documents, RepresentationConfig(), samples=200, seed=0)
-    artifact = home / "artifacts" / "evaluation" / f"smoke-{run_id}"
-    tables.write(artifact / "records.parquet", (record.row() for record in found.records), RECORDS)
+    """A run as the ledger leaves it, with what its evaluation left of the audit."""
+    artifact = write(home / "artifacts" / "evaluation" / f"smoke-{run_id}", people(women, men))
     folder = home / "runs" / run_id
     folder.mkdir(parents=True)
-    stages = {"evaluation": {"artifact": str(artifact)}}
+    stages = {"cleaning": {"artifact": f"{women} and {men}"}, "evaluation": {"artifact": str(artifact)}}
     (folder / "run.json").write_text(json.dumps({"run_id": run_id, "preset": "smoke", "stages": stages}))
 
 
@@ -42,7 +36,10 @@ def test_the_newest_corpus_is_held_against_the_one_before(
     assert cli.main(["representation"]) == 0
     shown = capsys.readouterr().out
     assert "who the text of run 20261102T000000-b (smoke) speaks of" in shown
-    assert "since run 20261101T000000-a:" in shown
+    assert "since run 20261101T000000-a: 100 documents kept (40 altered), 0 added, 0 removed; " in shown
+    add_run(home, "20261103T000000-c", 10, 90)
+    assert cli.main(["representation"]) == 0
+    assert "since run 20261101T000000-a:" in capsys.readouterr().out, "the same corpus is none before"
     assert "mentions_per_million_words, gender: women: 1e+05 -> 2e+04" in shown
 
 

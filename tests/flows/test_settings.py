@@ -89,6 +89,8 @@ def test_relative_paths_are_taken_from_the_files_folder(
         ),
         ("cleaning: {fineweb: {short_lines: {threshold: 2}}}", "cleaning.fineweb.short_lines.threshold: "),
         ("cleaning: {c4: {domains: [Web]}}", "cleaning.c4.domains.0: "),
+        ("cleaning: {splits: {test: 0}}", "cleaning.splits.test: "),
+        ("cleaning: {splits: {validation: 1}}", "cleaning.splits.validation: "),
         (
             "cleaning: {patterns: [{name: mine, pattern: '('}]}",
             "cleaning.patterns.0.pattern: Value error, is not a regular expression that can be used: ",

@@ -3,9 +3,14 @@ alone."""
 
 from __future__ import annotations
 
+import random
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -104,6 +109,14 @@ def test_a_truncated_shard_is_refused(tmp_path: Path) -> None:
         TokenShard(tmp_path, "train")
 
 
+@pytest.mark.parametrize("name", ["train.bin", "index.json", "train.documents.parquet"])
+def test_a_missing_file_is_named(name: str, tmp_path: Path) -> None:
+    counting_shard(tmp_path, 50)
+    (tmp_path / name).unlink()
+    with pytest.raises(ShardError, match=re.escape(str(tmp_path / name))):
+        _ = TokenShard(tmp_path, "train").documents
+
+
 def test_an_id_beyond_the_vocabulary_is_named(tmp_path: Path) -> None:
     write_split(tmp_path, "train", [[5, 6, 7, 50, 8]], vocab_size=50)
     with pytest.raises(ShardError, match=r"id 50 at offset 4 is not below vocab_size 50"):
@@ -134,8 +147,58 @@ def test_the_document_table_is_read_and_checked(tmp_path: Path) -> None:
 
 def test_a_table_that_points_outside_the_file_is_refused(tmp_path: Path) -> None:
     write_split(tmp_path, "train", [[5, 6], [7, 8, 9]])
-    table = (tmp_path / "train.documents.parquet").read_bytes()
-    write_split(tmp_path, "train", [[5, 6]])
-    (tmp_path / "train.documents.parquet").write_bytes(table)
+    path = tmp_path / "train.documents.parquet"
+    table = pq.read_table(path)
+    ends = table["end"].to_numpy() + np.array([0, 1])
+    pq.write_table(table.set_column(2, "end", pa.array(ends)), path, write_page_checksum=True)
     with pytest.raises(ShardError, match=r"row 1 points outside train\.bin"):
         _ = TokenShard(tmp_path, "train").documents
+
+
+def test_the_table_of_another_run_is_refused(tmp_path: Path) -> None:
+    write_split(tmp_path, "train", [[5, 6], [7, 8, 9]])
+    table = (tmp_path / "train.documents.parquet").read_bytes()
+    write_split(tmp_path, "train", [[5, 6, 7]])
+    (tmp_path / "train.documents.parquet").write_bytes(table)
+    with pytest.raises(
+        ShardError, match=r"train\.documents\.parquet: not the documents that index\.json counts"
+    ):
+        _ = TokenShard(tmp_path, "train").documents
+
+
+def test_the_ids_of_another_run_are_refused(tmp_path: Path) -> None:
+    write_split(tmp_path / "one", "train", [[5, 6]])
+    write_split(tmp_path / "two", "train", [[5, 7]])
+    shutil.copy(tmp_path / "two" / "train.bin", tmp_path / "one" / "train.bin")
+    with pytest.raises(ShardError, match=r"train\.bin: altered"):
+        TokenShard(tmp_path / "one", "train")
+
+
+def opened(folder: Path) -> tuple[object, ...]:
+    """All that a shard tells whoever opens it."""
+    shard = TokenShard(folder, "train")
+    table = shard.documents
+    numbers = [part.tolist() for part in (shard.tokens, table.starts, table.ends, table.bytes)]
+    return shard.vocab_size, shard.bytes, len(shard), table.ids, *numbers
+
+
+@pytest.mark.parametrize("name", ["train.bin", "train.documents.parquet", "index.json"])
+def test_no_flipped_bit_is_learnt_from(name: str, tmp_path: Path) -> None:
+    """200 flips in each file, read without the store: an error that names the folder's file, or the same shard.
+
+    The vocabulary has room for every id, so that its check alone would find nothing.
+    """
+    chance = random.Random(28)
+    documents = [[chance.randrange(1 << 16) for _ in range(30)] for _ in range(30)]
+    write_split(tmp_path, "train", documents, vocab_size=1 << 16)
+    sound, good, noticed = opened(tmp_path), (tmp_path / name).read_bytes(), 0
+    for _ in range(200):
+        position, bit = chance.randrange(len(good)), 1 << chance.randrange(8)
+        damaged = good[:position] + bytes([good[position] ^ bit]) + good[position + 1 :]
+        (tmp_path / name).write_bytes(damaged)
+        try:
+            assert opened(tmp_path) == sound, (position, bit)
+        except ShardError as error:
+            noticed += 1
+            assert str(tmp_path) in str(error) and "\n" not in str(error)
+    assert noticed >= {"train.bin": 200, "index.json": 150}.get(name, 100)

@@ -1,34 +1,48 @@
-"""The documents of a window are those whose tokens it holds, no more and no fewer."""
+"""Windows and the documents they hold agree with what training reads, token by token."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from models.loader import WindowSampler
-from models.seen import documents_of
+from models.seen import documents_of, pieces_of
 from models.shards import TokenShard
-from tests.models.tiny_training import CONTEXT, write_shards
+from tests.models.tiny_training import write_split
+
+DOCUMENTS = [[5, 6, 7], [8], [], [9, 10, 11, 12, 13], [14, 15]]  # with separators: 4, 2, 1, 6, 3 tokens
 
 
-def test_documents_of_windows_are_those_of_their_tokens(tmp_path: Path) -> None:
-    shard = TokenShard(write_shards(tmp_path), "train")
+@pytest.fixture
+def shard(tmp_path: Path) -> TokenShard:
+    write_split(tmp_path, "train", DOCUMENTS)
+    return TokenShard(tmp_path, "train")
+
+
+def test_documents_stand_in_reading_order_and_go_round_the_end(shard: TokenShard) -> None:
+    windows = np.array([0, 4, 14], dtype=np.int64)
+    assert documents_of(shard, windows, 3) == [
+        ["train-0"],
+        ["train-1", "train-2", "train-3"],
+        ["train-4", "train-0"],
+    ]
+    assert documents_of(shard, windows[:1], 4) == [["train-0", "train-1"]]  # the last target counts
+    assert documents_of(shard, np.array([1], dtype=np.int64), len(shard)) == [
+        ["train-0", "train-1", "train-2", "train-3", "train-4"]  # comes back to the first, told once
+    ]
+
+
+def test_pieces_are_the_very_tokens_of_every_batch(shard: TokenShard) -> None:
+    sampler = WindowSampler(shard, context_length=4, batch_size=2, seed=3)
     table = shard.documents
-    owner = np.empty(len(shard), dtype=object)
-    for name, start, end in zip(table.ids, table.starts, table.ends, strict=True):
-        owner[start:end] = name
-    sampler = WindowSampler(shard, context_length=CONTEXT, batch_size=8, seed=3)
-    windows = np.concatenate([*(sampler.windows_of(step) for step in range(30)), np.arange(len(shard))])
-    found = documents_of(shard, windows, CONTEXT)
-    for first, names in zip(windows, found, strict=True):
-        places = (first + np.arange(CONTEXT + 1)) % len(shard)
-        assert names == list(dict.fromkeys(owner[places]))
-    assert found[-1] == [table.ids[-1], table.ids[0]]  # the last token, then the beginning
-
-
-def test_a_window_longer_than_all_documents_names_each_once(tmp_path: Path) -> None:
-    shard = TokenShard(write_shards(tmp_path, documents=3), "train")
-    ((*names,),) = documents_of(shard, np.array([len(shard) - 2]), len(shard) - 1)
-    assert sorted(names) == sorted(shard.documents.ids)
-    assert names[0] == shard.documents.ids[-1]
+    for step in range(6):
+        for window, ids in zip(sampler.windows_of(step), sampler.batch(step), strict=True):
+            pieces = list(pieces_of(shard, int(window), 4))
+            assert [piece.first for piece in pieces] == list(np.cumsum([0, *(p.tokens for p in pieces)])[:-1])
+            read = [int(t) for p in pieces for t in shard.tokens[p.start : p.start + p.tokens]]
+            assert read == ids.tolist()
+            for piece in pieces:
+                assert table.starts[piece.document] <= piece.start
+                assert piece.start + piece.tokens <= table.ends[piece.document]

@@ -37,6 +37,7 @@ from tests.models.tiny_training import (
     tiny_config,
     weights_digest,
     write_shards,
+    write_split,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -274,12 +275,10 @@ def test_a_gradient_that_is_not_finite_stops_too(
 def test_configurations_that_do_not_fit_are_refused(shards: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"context_length \(64\) exceeds"):
         run(shards, tmp_path / "run", context_length=64)
-    index = json.loads((shards / "index.json").read_text())
-    (shards / "index.json").write_text(json.dumps({**index, "vocab_size": VOCABULARY + 1}))
+    write_split(tmp_path / "wide", "train", [list(range(4, 60))], vocab_size=VOCABULARY + 1)
     with pytest.raises(ValueError, match=r"vocabulary \(97\) exceeds the model's \(96\)"):
-        run(shards, tmp_path / "run")
+        run(tmp_path / "wide", tmp_path / "run")
     (shards / "validation.bin").unlink()
-    (shards / "index.json").write_text(json.dumps(index))
     with pytest.raises(ShardError, match=r"validation\.bin"):
         run(shards, tmp_path / "run")
 

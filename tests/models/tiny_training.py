@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from models.config import ModelConfig
+from models.shards import Seal
 from models.trainer import TrainingResult, train
 from models.training_config import TrainingConfig
 
@@ -52,7 +53,10 @@ def write_split(folder: Path, split: str, documents: list[list[int]], vocab_size
     path = folder / "index.json"
     index = json.loads(path.read_text()) if path.exists() else {"splits": {}}
     index |= {"dtype": "uint16", "vocab_size": vocab_size}
-    index["splits"][split] = {"tokens": len(flat), "documents": len(documents), "bytes": int(sizes.sum())}
+    counts = {"tokens": len(flat), "documents": len(documents), "bytes": int(sizes.sum())}
+    seal = Seal()
+    seal.update(flat.data)
+    index["splits"][split] = counts | {"seal": seal.close("uint16", vocab_size, *counts.values())}
     path.write_text(json.dumps(index))
 
 

@@ -42,7 +42,7 @@ def test_every_store_is_inside_the_workspace_and_listeners_on_loopback(root: Pat
     found = prepared(root, tmp_path)
     home = str(tmp_path / ".unveil")
     assert found["UNVEIL_HOME"] == home
-    for name in ("PREFECT_HOME", "HF_DATASETS_CACHE", "MPLCONFIGDIR"):
+    for name in ("PREFECT_HOME", "HF_DATASETS_CACHE", "HF_HUB_CACHE", "HF_XET_CACHE", "MPLCONFIGDIR"):
         assert found[name].startswith(home), name
     assert found["PREFECT_SERVER_API_HOST"] == "127.0.0.1"
     assert not (tmp_path / ".unveil").exists()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import pickle
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -18,7 +16,6 @@ from tasks.errors import (
     UnveilError,
     describe,
     one_line,
-    storage_error,
 )
 from tests.payloads import PAYLOADS
 
@@ -91,30 +88,6 @@ def test_an_error_of_a_worker_process_arrives_as_it_was_raised() -> None:
     back = pickle.loads(pickle.dumps(error))
     assert type(back) is GateError
     assert str(back) == str(error) == "tokenization: x.parquet: said no; look"
-
-
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        (errno.ENOSPC, "No space left on device"),
-        (errno.EDQUOT, "MB are free"),
-        (errno.EROFS, "UNVEIL_HOME"),
-        (errno.EACCES, "write permission"),
-        (errno.EIO, "check the disk"),
-    ],
-)
-def test_a_disk_that_fails_is_explained(tmp_path: Path, code: int, words: str) -> None:
-    error = storage_error(
-        OSError(code, __import__("os").strerror(code), "/x/y"), "cleaning", tmp_path / "no" / "such"
-    )
-    assert error is not None
-    assert words in str(error)
-    assert str(error).startswith("cleaning: /x/y: cannot be written")
-
-
-def test_an_error_of_the_network_is_not_taken_for_one_of_the_disk(tmp_path: Path) -> None:
-    assert storage_error(ConnectionRefusedError(errno.ECONNREFUSED, "refused"), "ingestion", tmp_path) is None
-    assert storage_error(TimeoutError("timed out"), "ingestion", tmp_path) is None
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)

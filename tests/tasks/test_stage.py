@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tasks import code_version, contracts_diff, runs, stage
+from tasks import code_version, contracts_diff, runs, stage, suites, tables
 from tasks.artifacts import Artifact
 from tasks.contracts_report import ContractResult
 from tasks.errors import ConfigError, DataError, UnveilError
@@ -100,6 +100,34 @@ def test_changed_observations_code_libraries_and_contracts_rebuild(
     monkeypatch.setattr(code_version, "libraries", lambda core: libraries | {"python": "2.7"})
     assert ensure(tmp_path, ToyConfig(), **observing)[2].startswith('libraries.python "3.')
     assert ensure(tmp_path, ToyConfig(), **observing)[1]
+
+
+def test_what_only_fetching_would_tell_is_unknown_unless_it_makes_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNVEIL_HOME", str(tmp_path))
+    reading = toy.stage(name="reads", observe="tests.tasks.toy:observe")
+
+    def inspected(config: ToyConfig) -> list[tuple[str, bool | None, str]]:
+        with runs.inspecting("flow", {}, preset="toy") as run:
+            read = reading(config)
+            follows = toy.stage(name="follows")(config, read=read)
+            toy.stage(name="last")(config, follows=follows)
+        return [(item.stage, item.fresh, item.why) for item in run.inspections]
+
+    toy.observed["corpus/a.txt"] = ""
+    assert inspected(ToyConfig())[0] == ("reads", False, "never built; corpus/a.txt would be fetched")
+    ensure(tmp_path, ToyConfig(), name="reads", observe="tests.tasks.toy:observe")
+    assert inspected(ToyConfig()) == [
+        ("reads", None, "corpus/a.txt would be fetched"),
+        ("follows", None, "input read may be rebuilt"),
+        ("last", None, "input follows may be rebuilt"),
+    ]
+    assert inspected(ToyConfig(size=1)) == [
+        ("reads", False, "config.size 3 -> 1; corpus/a.txt would be fetched"),
+        ("follows", False, "input read would rebuild"),
+        ("last", False, "input follows would rebuild"),
+    ]
 
 
 def test_the_key_holds_the_digests_of_the_contracts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -329,6 +357,50 @@ def test_the_contracts_are_held_and_their_verdicts_kept(
         path.name for path in (tmp_path / "artifacts" / "toy").iterdir() if not path.name.startswith(".")
     ]
     assert published == [artifact.path.name]
+
+
+def gated(home: Path) -> tuple[str, int]:
+    """What a stage says whose table is empty, and how many tables it wrote; nothing may be published."""
+    written: list[int] = []
+
+    def write(folder: Path) -> None:
+        written.append(tables.write(folder / "t.parquet", [], tables.CLEAN_DOCUMENTS))
+
+    toy.hook.append(write)
+    with pytest.raises(UnveilError) as caught:
+        ensure(home, ToyConfig(), contracts={"t.parquet": "clean_documents"})
+    assert [path.suffix for path in (home / "artifacts" / "toy").iterdir()] == [".lock"]
+    return str(caught.value), len(written)
+
+
+def test_a_table_that_fails_its_contract_goes_no_further(tmp_path: Path) -> None:
+    told, written = gated(tmp_path)
+    place = "toy: expectations/clean_documents.json: "
+    assert told.startswith(f"{place}expect_table_row_count_to_be_between failed") and written == 1
+
+
+def test_a_corrupt_suite_stops_the_stage_before_its_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = suites.path("clean_documents").read_text()
+    monkeypatch.setattr(suites, "FOLDER", tmp_path)
+    (tmp_path / "clean_documents.json").write_text(whole[: len(whole) // 2])
+    told, written = gated(tmp_path)
+    assert told.startswith("toy: expectations/clean_documents.json: is not a readable suite") and written == 0
+
+
+def test_what_stands_beside_an_artefact_is_shown_when_it_is_new_and_never_part_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages: list[tuple[str, str]] = []
+    monkeypatch.setattr(
+        toy.NoTracker, "log_text", lambda self, run_id, text, name: pages.append((name, text)), raising=False
+    )
+    beside = {"beside": "tests.tasks.toy:beside"}
+    artifact, cached, _ = ensure(tmp_path, ToyConfig(), **beside)
+    assert not cached and pages == [("toys.html", f"<p>{artifact.fingerprint}</p>")]
+    assert ensure(tmp_path, ToyConfig(), **beside)[:2] == (artifact, True) and len(pages) == 1
+    assert artifact == ensure(tmp_path / "other", ToyConfig())[0].model_copy(update={"path": artifact.path})
 
 
 def test_the_module_under_test_is_the_projects_own(root: Path) -> None:

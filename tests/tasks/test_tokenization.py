@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from tokenizers import Tokenizer
 
+from models.answering import encode_texts
 from models.shards import TokenShard
 from tasks import tables, token_shards
-from tasks.artifacts import Artifact
+from tasks.artifacts import Artifact, Store
 from tasks.errors import ArtifactError, DataError
-from tasks.token_shards import document_rows, shard_dtype, write_shard
+from tasks.token_shards import document_rows, shard_dtype, write_index, write_shard
 from tasks.tokenization import SPLITS, ContinuedTokenizationConfig, TokenizationConfig, tokenize
 from tasks.vocabulary import SPECIAL_TOKENS, load_tokenizer, train_tokenizer
+from tests.tasks.evaluation import tiny_inputs
 
+Damage = Callable[[Path, Path], None]
 CONFIG = TokenizationConfig(vocab_size=400, verify_every=1)
 SENTENCE = "the ship sailed over a calm sea while 1234 gulls circled and cried above its white sails"
 WORDS = SENTENCE.split()
@@ -92,6 +96,19 @@ def test_any_text_round_trips_and_never_becomes_control(tokenizer: Tokenizer, te
     assert all(len(SPECIAL_TOKENS) <= i < tokenizer.get_vocab_size() for i in ids)
 
 
+@pytest.mark.parametrize("special", [*SPECIAL_TOKENS, "<|end|>", "<|im_start|>", "</s>", "[MASK]"])
+@pytest.mark.parametrize(
+    "context", ["{}", "a{}b", " {} ", "{}\n", "日{}本", "{0}{0}{0}", "<|{}|>", "\u200b{}\u200b", "<{}", "{}>"]
+)
+def test_a_special_token_in_data_is_spelt_out(tokenizer: Tokenizer, special: str, context: str) -> None:
+    """As a document, as a prompt of the network's side, and in a batch: never as id 0 to 3, and back to the letter."""
+    text = context.format(special)
+    batch = tokenizer.encode_batch_fast([text, "a"], add_special_tokens=False)[0].ids
+    for ids in (tokenizer.encode(text).ids, batch, encode_texts(tokenizer, [text])[0].ids):
+        assert min(ids) >= len(SPECIAL_TOKENS) and len(ids) > 1
+        assert tokenizer.decode(list(ids), skip_special_tokens=False) == text
+
+
 def test_a_token_per_byte_at_worst(tokenizer: Tokenizer) -> None:
     assert len(tokenizer.encode("\u4e00\U0001f986").ids) == 7
 
@@ -153,7 +170,7 @@ def test_shards_index_tables_and_summary_agree(tmp_path: Path) -> None:
             "documents": len(texts),
             "bytes": sum(row["bytes"] for row in table),
         }
-        assert index["splits"][split] == expected
+        assert {name: index["splits"][split][name] for name in expected} == expected
         found = summary.splits[split]
         assert {name: getattr(found, name) for name in expected} == expected
         assert found.longest_document == max(row["end"] - row["start"] for row in table)
@@ -248,6 +265,18 @@ def test_the_type_of_the_ids_follows_the_vocabulary() -> None:
     assert shard_dtype(65_537) == np.uint32
 
 
+@pytest.mark.parametrize(("size", "dtype", "width"), [(65_536, "uint16", 2), (65_537, "uint32", 4)])
+def test_no_id_overflows_its_type(size: int, dtype: str, width: int, tmp_path: Path) -> None:
+    """The last id of a vocabulary that just fits two bytes, and of one that does not: read as they were written."""
+    ids = [4, size - 1, 5]
+    rows = [{"id": "d0", "text": "ab"}]
+    tally = write_shard(tmp_path, "train", rows, Lossy(ids, "ab", size), 1)  # type: ignore[arg-type]
+    write_index(tmp_path, size, {"train": tally})
+    assert json.loads((tmp_path / "index.json").read_text())["dtype"] == dtype
+    assert (tmp_path / "train.bin").stat().st_size == width * 4
+    assert TokenShard(tmp_path, "train").tokens.tolist() == [0, *ids]
+
+
 def test_a_vocabulary_smaller_than_the_bytes_is_refused() -> None:
     with pytest.raises(ValidationError):
         TokenizationConfig(vocab_size=259)
@@ -256,11 +285,11 @@ def test_a_vocabulary_smaller_than_the_bytes_is_refused() -> None:
 class Lossy:
     """A tokenizer that answers with what a test wants."""
 
-    def __init__(self, ids: list[int], text: str) -> None:
-        self.ids, self.text = ids, text
+    def __init__(self, ids: list[int], text: str, size: int = 300) -> None:
+        self.ids, self.text, self.size = ids, text, size
 
     def get_vocab_size(self) -> int:
-        return 300
+        return self.size
 
     def encode_batch_fast(self, texts: list[str], add_special_tokens: bool) -> list[Lossy]:
         return [self for _ in texts]
@@ -293,6 +322,51 @@ def test_a_truncated_or_foreign_tokenizer_is_refused(made: Path, tmp_path: Path)
     broken.write_text(whole.replace("<|pad|>", "<|end|>"))
     with pytest.raises(ArtifactError, match="special tokens are not"):
         load_tokenizer(broken)
+
+
+def _cut(path: Path, other: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _swap(path: Path, other: Path) -> None:
+    shutil.copy(other, path)
+
+
+def _drop(path: Path, other: Path) -> None:
+    path.unlink()
+
+
+def _add(path: Path, other: Path) -> None:
+    shutil.copy(path, path.with_name(f"extra-{path.name}"))
+
+
+@pytest.mark.parametrize("damage", [_cut, _swap, _drop, _add])
+@pytest.mark.parametrize("name", ["tokenizer.json", "train.bin", "train.documents.parquet", "index.json"])
+def test_files_of_another_run_are_not_used(
+    name: str, damage: Damage, two_runs: tuple[Store, Artifact, Artifact]
+) -> None:
+    """Every file of an artefact cut off, exchanged with that of another run, lost, or with one more beside it."""
+    store, made, other = two_runs
+    kept = store.root.parent / "kept"
+    shutil.copytree(made.path, kept)
+    try:
+        damage(made.path / name, other.path / name)
+        with pytest.raises(ArtifactError) as caught:
+            store.find(made.stage, "tiny", made.fingerprint)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+    finally:
+        shutil.rmtree(made.path)
+        kept.rename(made.path)
+    assert store.find(made.stage, "tiny", made.fingerprint) == made
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Artifact, Artifact]:
+    """A store with the tokens of two corpora."""
+    store = Store(tmp_path_factory.mktemp("runs"))
+    corpora = [tiny_inputs.documents(test, train=30 + test) for test in (3, 5)]
+    first, second = (tiny_inputs.tokens(store, tiny_inputs.clean(store, rows)) for rows in corpora)
+    return store, first, second
 
 
 def test_a_loaded_tokenizer_takes_control_text_as_text(made: Path) -> None:

@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 
+from models.export import load_pretrained
+from models.ranks import RankJob
+from models.ranks_config import RanksConfig
+from models.trainer import train
 from models.training_config import TrainingConfig
 from tasks import tables, tracking
 from tasks.artifacts import Artifact, Store, fingerprint_of
 from tasks.errors import ConfigError
+from tasks.launch import WaitingForRanksError
 from tasks.tokenization import TokenizationConfig, tokenize
 from tasks.training import CURVES, ArchitectureConfig, History, PretrainingConfig, _curve_row, pretrain
 
@@ -95,8 +100,9 @@ def _published(folder: Path, inputs: dict[str, Artifact], config: PretrainingCon
     return store.commit("pretraining", "test", key, pretrain(inputs, config, partial).model_dump(mode="json"))
 
 
-def _config(width: int = 16, steps: int = 20) -> PretrainingConfig:
+def _config(width: int = 16, steps: int = 20, **ranks: Any) -> PretrainingConfig:
     return PretrainingConfig(
+        ranks=RanksConfig(**ranks),
         architecture=ArchitectureConfig(
             hidden_size=width,
             intermediate_size=32,
@@ -130,3 +136,65 @@ def test_a_champion_of_another_shape_is_refused(tmp_path: Path) -> None:
     champion = _published(tmp_path / "champion", {"tokenization": tokens}, _config(steps=1))
     with pytest.raises(ConfigError, match="hidden_size is 16, not 24"):
         _published(tmp_path / "other", {"tokenization": tokens, "champion": champion}, _config(width=24))
+
+
+@pytest.mark.slow
+def test_two_ranks_give_what_this_process_would(tmp_path: Path, logged: list[Any]) -> None:
+    inputs = {"tokenization": _shards(tmp_path / "text", "Boats leave the harbour at dawn")}
+    alone = _published(tmp_path / "alone", inputs, _config())
+    told, _ = dict(logged), logged.clear()
+    both = _published(tmp_path / "both", inputs, _config(number=2))
+    assert sorted(step for step, _ in logged) == sorted(told) == list(range(1, 21))
+    for step, values in logged:
+        assert values.keys() == told[step].keys()
+        assert values["loss"] == pytest.approx(told[step]["loss"], abs=1e-5)
+    assert both.fingerprint == alone.fingerprint
+    assert both.manifest().files.keys() == alone.manifest().files.keys()
+    assert both.summary()["validation"] == pytest.approx(alone.summary()["validation"], abs=1e-5)
+    for one, other in zip(
+        load_pretrained(both.path).parameters(), load_pretrained(alone.path).parameters(), strict=True
+    ):
+        assert (one - other).abs().max() < 1e-5
+
+
+def test_how_many_ranks_there_are_is_no_part_of_the_key_but_of_what_is_checked() -> None:
+    assert _config(number=2, strategy="fsdp").deciding() == _config().deciding()
+    assert _config(steps=21).deciding() != _config().deciding()
+    with pytest.raises(ValueError, match=r"batch_size \(4\) must be a multiple of the number of ranks \(3\)"):
+        _config(number=3)
+
+
+def test_a_batch_that_falls_into_unequal_micro_batches_is_refused() -> None:
+    training = {"batch_size": 28, "gradient_accumulation": 4}
+    PretrainingConfig.model_validate({"training": training})
+    with pytest.raises(ValueError, match="make batch_size a multiple of 8"):
+        PretrainingConfig.model_validate({"training": training, "ranks": {"number": 2}})
+
+
+def test_ranks_of_a_cluster_are_asked_for_and_their_result_is_taken_up(tmp_path: Path) -> None:
+    inputs = {"tokenization": _shards(tmp_path / "text", "Boats leave the harbour at dawn")}
+    folder, config = tmp_path / "stage", _config(launch="external", number=4)
+    folder.mkdir()
+    with pytest.raises(
+        WaitingForRanksError, match=r"models\.rank_launcher .*job\.json.* then this command again"
+    ):
+        pretrain(inputs, config, folder)
+    job = RankJob.model_validate_json((folder / "checkpoints" / "job.json").read_text())
+    history = History(job.metrics)
+    train(job.model, job.training, job.shards, job.folder, on_metrics=history.take, identity=job.identity)
+    summary = pretrain(inputs, config, folder)
+    assert summary.steps == 20 and load_pretrained(folder)
+
+
+def test_lines_of_another_process_are_taken_up_once_and_whole(tmp_path: Path, logged: list[Any]) -> None:
+    history, told = History(tmp_path / "metrics.jsonl"), list[int]()
+    history.follow(lambda step, _: told.append(step))
+    with history.path.open("a", encoding="utf-8") as handle:
+        handle.write('[1, {"loss": 3.0}]\n[2, {"lo')
+    history.follow(lambda step, _: told.append(step))
+    with history.path.open("a", encoding="utf-8") as handle:
+        handle.write('ss": 2.0}]\n')
+    history.follow(lambda step, _: told.append(step))
+    history.follow(lambda step, _: told.append(step))
+    assert told == [1, 2]
+    assert history.rows() == logged == [(1, {"loss": 3.0}), (2, {"loss": 2.0})]

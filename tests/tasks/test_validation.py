@@ -83,6 +83,8 @@ NOT_NULL = "expect_column_values_to_not_be_null"
 REFUSED = {
     "truncated": (json.dumps(SUITE)[:200], "not a readable suite"),
     "empty file": ("", "not a readable suite"),
+    "a page": ("<html><body>502 Bad Gateway</body></html>", "not a readable suite"),
+    "UTF-16": (json.dumps(SUITE).encode("utf-16").decode("latin-1"), "not a readable suite"),
     "not an object": ("[]", "the file"),
     "nested without end": ("[" * 100_000, "not a readable suite"),
     "NaN": (json.dumps(SUITE).replace('"max_value": 9', '"max_value": NaN'), "NaN is not JSON"),
@@ -92,6 +94,7 @@ REFUSED = {
     ),
     "no expectations": ('{"name": "toy", "expectations": []}', "row_count"),
     "old format": ('{"expectation_suite_name": "toy", "expectations": []}', "name: Field required"),
+    "older version": (altered(lambda s: s.update(meta={"great_expectations_version": "0.18.22"})), "meta"),
     "old rule": (altered(lambda s: s["expectations"][0].update(expectation_type="x")), "expectations.0"),
     "another name": (altered(lambda s: s.update(name="other")), "'other'"),
     "no severity": (altered(lambda s: s["expectations"][1].pop("severity")), "expectations.1.severity"),
@@ -123,7 +126,7 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_suite_that_could_pass_without_looking_is_refused(case: str, folder: Path) -> None:
     text, reason = REFUSED[case]
-    (folder / "toy.json").write_text(text)
+    (folder / "toy.json").write_text(text, encoding="latin-1")
     with pytest.raises(ConfigError) as caught:
         validation.check("toy", table(folder, n=[1, 2]), stage="cleaning")
     message = str(caught.value)

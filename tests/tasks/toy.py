@@ -13,7 +13,7 @@ from pydantic import ConfigDict
 
 from tasks.artifacts import Artifact
 from tasks.config import StageConfig, Summary
-from tasks.errors import DataError
+from tasks.errors import DataError, UnknownError
 from tasks.runs import Run
 from tasks.stage import Stage
 
@@ -66,8 +66,16 @@ def resumable(inputs: Mapping[str, Artifact], config: ToyConfig, folder: Path) -
     return work(inputs, config, folder)
 
 
-def observe(config: ToyConfig) -> dict[str, str]:
+def observe(config: ToyConfig, fetch: bool = True) -> dict[str, str]:
+    """What is observed; a value of nothing can only be known by fetching."""
+    unknown = [name for name, value in observed.items() if not value]
+    if unknown and not fetch:
+        raise UnknownError(f"{unknown[0]} would be fetched")
     return dict(observed)
+
+
+def beside(artifact: Artifact, publish: Callable[[str, str, str], None]) -> None:
+    publish("toys", f"<p>{artifact.fingerprint}</p>", artifact.fingerprint)
 
 
 class NoTracker:

@@ -14,7 +14,7 @@ from tasks import tables
 from tasks.artifacts import Artifact
 from tasks.cleaning import documents as documents_module
 from tasks.cleaning.clean import CleaningSummary, clean
-from tasks.cleaning.config import CleaningConfig, RuleConfig
+from tasks.cleaning.config import CleaningConfig, RuleConfig, SplitConfig
 from tasks.cleaning.documents import check_leakage
 from tasks.cleaning.pii import PersonalDataConfig
 from tasks.cleaning.pool import Failure, Pool
@@ -180,8 +180,12 @@ def test_identical_documents_are_too_few_to_split(
     tmp_path: Path, prose: Make, document: Make, ingestion: Make
 ) -> None:
     rows = [document(f"d{n}", prose(1, 50)) for n in range(40)]
-    with pytest.raises(DataError, match="documents: 1 distinct texts cannot be split"):
+    with pytest.raises(
+        DataError, match="1 of 40 documents left, rule exact-duplicate removed 39; at least 3"
+    ):
         run(ingestion(rows), tmp_path / "out")
+    with pytest.raises(DataError, match="1 of 1 documents left; at least 3 are needed"):
+        run(ingestion(rows[:1]), tmp_path / "single")
 
 
 def test_too_many_failures_stop_the_stage(tmp_path: Path, corpus: list[Row], ingestion: Make) -> None:
@@ -223,6 +227,24 @@ def test_a_planted_leak_is_found(tmp_path: Path, prose: Make) -> None:
         check_leakage(prints, ["train", "train", "test"], ["a", "b", "c"])
         with pytest.raises(DataError, match=r"'a' \(train\) is a near-duplicate of 'b' \(test\)"):
             check_leakage(prints, ["train", "test", "test"], ["a", "b", "c"])
+
+
+def test_near_duplicates_that_nobody_removed_stop_the_stage(
+    tmp_path: Path, prose: Make, document: Make, ingestion: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forty pairs in a corpus where copies are not looked for: some would lie in train and in test."""
+    rows = [
+        document(f"{n:02}-{word}", f"{prose(n, 120)} {word}") for n in range(40) for word in ("one", "two")
+    ]
+    config = CleaningConfig(splits=SplitConfig(validation=0.1, test=0.4))
+    monkeypatch.setattr(documents_module, "near_duplicates", lambda texts, order: {})
+    with pytest.raises(
+        DataError, match=r"^cleaning: .* is a near-duplicate of .*\((train|test|validation)\)"
+    ):
+        run(ingestion(rows), tmp_path / "out", config)
+    assert not (tmp_path / "out" / "documents.parquet").exists()
+    monkeypatch.undo()
+    assert run(ingestion(rows), tmp_path / "sound", config).documents.kept == 40
 
 
 def test_personal_data_are_replaced_counted_and_kept_out_of_the_quarantine(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import random
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,12 +97,16 @@ def test_what_stays_does_not_depend_on_the_order_of_the_input(
     assert kept(order) == kept(sorted(order))
 
 
-def test_a_heap_of_copies_leaves_one_in_bounded_time(tmp_path: Path, prose: Prose) -> None:
+def test_a_heap_of_copies_leaves_one_in_bounded_time_and_memory(tmp_path: Path, prose: Prose) -> None:
     text = prose(3, 300)
     texts = [f"{text} {number}" for number in range(2_000)]
     started = time.process_time()
     with fingerprints(tmp_path, texts) as prints:
+        tracemalloc.start()
         assert len(near_duplicates(prints, range(2_000))) == 1_999
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 10_000_000, "the two rows of each pair would take 32 million"
         assert set(clusters(prints)) == {0}
     assert time.process_time() - started < 20
 

@@ -30,6 +30,8 @@ def prepare(text, form, kinds):
     if text == "killed" and not os.path.exists(os.environ["HOME"] + "/killed"):
         open(os.environ["HOME"] + "/killed", "w").close()
         os.kill(os.getpid(), signal.SIGKILL)
+    if text == "always killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     if text == "loop":
         while True: pass
     if text == "sleep":
@@ -114,10 +116,10 @@ def test_a_broken_installation_is_not_blamed_on_a_document() -> None:
 
 HOSTILE: dict[str, Callable[[], str]] = {
     "nested divs": lambda: "<html><body>" + "<div>" * 100_000 + "x",
-    "unclosed definitions": lambda: "<html><body>" + "<dl><dd>" * 100_000,
-    "siblings": lambda: "<html><body>" + "<p>word" * 300_000,
-    "one attribute": lambda: f'<html><body><p title="{"x" * 5_000_000}">text',
-    "entities": lambda: "<html><body><p>" + "&amp;" * 500_000,
+    "unclosed definitions": lambda: "<html><body>" + "<dl><dd>" * 200_000,
+    "siblings": lambda: "<html><body>" + "<p>word" * 1_000_000,
+    "one attribute": lambda: f'<html><body><p title="{"x" * 20_000_000}">text',
+    "entities": lambda: "<html><body><p>" + "&amp;" * 2_000_000,
     "colspan": lambda: '<html><body><table><tr><td colspan="9007199254740991">x</table>',
     "entity expansion": lambda: (
         '<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><html><body>&b;</body></html>'
@@ -145,6 +147,15 @@ def test_hostile_pages_end_in_time_and_harm_no_other() -> None:
     }
     assert any(isinstance(outcome, Failure) and outcome.kind == "timeout" for outcome in found)
     assert time.monotonic() - started < 60
+
+
+def test_a_child_that_is_killed_twice_ends_the_stage_with_what_to_do(trapped: None) -> None:
+    """Matrix row 34, as the kernel does it: no document may be left out because memory was short."""
+    with (
+        Pool(ExtractionConfig(), workers=1) as pool,
+        pytest.raises(UnveilError, match=r"worker killed \(signal 9\), likely out of memory; try"),
+    ):
+        list(pool.prepare(texts("fine", "always killed", "fine too")))
 
 
 def test_children_end_with_the_pool() -> None:

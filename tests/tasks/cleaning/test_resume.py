@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.artifacts import Artifact
-from tasks.cleaning.config import CleaningConfig
+from tasks.artifacts import Artifact, fingerprint_of
+from tasks.cleaning import documents
+from tasks.cleaning.config import CleaningConfig, NearDuplicates
+from tasks.cleaning.pool import Pool
 from tasks.cleaning.shingles import Fingerprints
 from tasks.stages import cleaning
 from tests.tasks import toy
@@ -37,28 +40,50 @@ def killed(build: Callable[[], object], after: int) -> int:
     return -os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
-@pytest.mark.parametrize(
-    "change", [{"permutations": 64}, {"threshold": 0.5}, {"shingle_words": 3}], ids=lambda c: next(iter(c))
-)
+@pytest.fixture
+def inputs(
+    prose: Callable[..., str], document: Callable[..., Any], ingestion: Callable[..., Artifact]
+) -> dict[str, Artifact]:
+    """Twenty texts and a near copy of each, the later ones ever less alike."""
+    texts = [prose(n, 80) for n in range(20)]
+    texts += [f"{text[: -40 - 2 * n]} and it was told in quite another way" for n, text in enumerate(texts)]
+    return {"ingestion": ingestion([document(f"d{n:02}", text) for n, text in enumerate(texts)])}
+
+
 def test_what_a_killed_attempt_left_is_not_used_with_other_parameters(
-    change: dict[str, Any],
-    tmp_path: Path,
-    prose: Callable[..., str],
-    document: Callable[..., Any],
-    ingestion: Callable[..., Artifact],
+    tmp_path: Path, inputs: dict[str, Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts = [prose(n, 80) for n in range(40)]
-    texts += [f"{text[: -40 - n]} and then it was told in quite another way" for n, text in enumerate(texts)]
-    inputs = {"ingestion": ingestion([document(f"d{n:02}", text) for n, text in enumerate(texts)])}
+    monkeypatch.setattr(documents, "Pool", lambda config, kinds: Pool(config, kinds, 1))  # starts faster
+    stage = replace(cleaning, contracts={})  # which look at the result, and take longer than all the rest
     first = CleaningConfig()
-    other = first.model_copy(update={"near_duplicates": first.near_duplicates.model_copy(update=change)})
+    other = changed(first, permutations=16, threshold=0.95)
 
     def build(home: str, config: CleaningConfig) -> Artifact:
-        return cleaning.ensure(toy.untracked_run(tmp_path / home), config, inputs)[0]
+        return stage.ensure(toy.untracked_run(tmp_path / home), config, inputs)[0]
 
-    assert killed(lambda: build("home", first), after=len(texts) // 2) == signal.SIGKILL
+    assert killed(lambda: build("home", first), after=30) == signal.SIGKILL
+    beside = (tmp_path / "home" / "artifacts" / "cleaning").iterdir()
+    (left,) = [path for path in beside if path.suffix != ".lock"]
+    assert (left / ".shingles").stat().st_size > 0, "the attempt had begun"
     again = build("home", other)
     assert again.content == build("undisturbed", other).content
     back = build("home", first)
-    assert back.fingerprint != again.fingerprint
     assert back.content == build("undisturbed", first).content
+    assert back.summary()["documents"]["rules"] != again.summary()["documents"]["rules"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"permutations": 64}, {"threshold": 0.5}, {"shingle_words": 3}], ids=lambda c: next(iter(c))
+)
+def test_every_parameter_of_the_search_is_part_of_the_key(
+    change: dict[str, Any], inputs: dict[str, Artifact]
+) -> None:
+    config = CleaningConfig()
+    assert set(change) < set(NearDuplicates.model_fields)
+    keys = [fingerprint_of(cleaning.key(each, inputs)) for each in (config, changed(config, **change))]
+    assert keys[0] != keys[1]
+
+
+def changed(config: CleaningConfig, **change: Any) -> CleaningConfig:
+    """A configuration with another search for copies."""
+    return config.model_copy(update={"near_duplicates": config.near_duplicates.model_copy(update=change)})

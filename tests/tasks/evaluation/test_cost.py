@@ -9,11 +9,9 @@ import torch
 
 from models.config import ModelConfig
 from models.export import load_pretrained, load_tokenizer
+from models.flops import training_flops_per_token
 from tasks.artifacts import Artifact
-from tasks.evaluation import measured_cost
 from tasks.evaluation.cost import Cost, CostConfig, examine_cost
-from tasks.evaluation.flops import training_flops_per_token
-from tasks.evaluation.measured_cost import ESTIMATE, RAPL, Spent, energy, timed
 from tests.tasks.evaluation.tiny_inputs import inputs
 
 CONFIG = CostConfig(latency_repeats=3, generated_tokens=8, training_steps=1, latency_tokens=16)
@@ -85,24 +83,6 @@ def test_a_model_of_masked_words_generates_nothing(tmp_path: Path) -> None:
     measured = examine(inputs(tmp_path, objective="masked")["pretraining"]).measured
     assert not [name for name in measured if "generation" in name]
     assert "cost/training_tokens_per_second" in measured
-
-
-def test_energy_is_read_where_it_can_be_and_named_an_estimate_elsewhere(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(measured_cost, "_RAPL", tmp_path / "absent")
-    assert timed(lambda: None).joules is None
-    assert energy(Spent(1.0, 2.0, None), 10.0) == (ESTIMATE, 20.0)
-
-    for zone in ("intel-rapl:0", "intel-rapl:1", "intel-rapl:0:0"):  # the last is a part of the first
-        (tmp_path / zone).mkdir()
-        (tmp_path / zone / "energy_uj").write_text("1000000\n")
-    monkeypatch.setattr(measured_cost, "_RAPL", tmp_path)
-    spent = timed(lambda: (tmp_path / "intel-rapl:1" / "energy_uj").write_text("3500000"))
-    assert spent.joules == pytest.approx(2.5)
-    assert energy(spent, 10.0) == (RAPL, pytest.approx(2.5))
-    wrapped = timed(lambda: (tmp_path / "intel-rapl:1" / "energy_uj").write_text("5"))
-    assert wrapped.joules is None  # the counter began anew
 
 
 def test_the_model_is_left_as_it_was(pretraining: Artifact) -> None:

@@ -66,8 +66,11 @@ def harmless(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 def test_hostile_text_changes_neither_elements_nor_attributes(
     tmp_path: Path, payload: str, harmless: tuple[str, str]
 ) -> None:
-    html, _ = pages(tmp_path, payload)
+    html, markdown = pages(tmp_path, payload)
     page, plain = Page(html), Page(harmless[0])
+    told, expected = ([t for t in Page(rendered(each)).tags if t != "br"] for each in (markdown, harmless[1]))
+    assert told == expected
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", markdown)
     if "\n" in payload:  # a line break of a text is shown as one, so that there are more elements
         assert set(page.tags) - {"br"} == set(plain.tags)
         assert {each[:2] for each in page.attributes} == {each[:2] for each in plain.attributes}
@@ -77,6 +80,10 @@ def test_hostile_text_changes_neither_elements_nor_attributes(
     assert not re.search(r"[\x00-\x09\x0b-\x1f\u202e]", html)
     assert all("".join(page.texts).count(visible(line)) >= 20 for line in payload.split("\n"))
     check_harmless(page)
+
+
+def rendered(markdown: str) -> str:
+    return str(MarkdownIt("gfm-like", {"linkify": False}).render(markdown))
 
 
 def check_harmless(page: Page) -> None:
@@ -107,15 +114,15 @@ def test_the_page_asks_for_nothing(harmless: tuple[str, str]) -> None:
 
 def test_markdown_and_page_say_the_same(harmless: tuple[str, str]) -> None:
     html, markdown = harmless
-    rendered = Page(MarkdownIt("gfm-like", {"linkify": False}).render(markdown))
+    from_markdown = Page(rendered(markdown))
     page = Page(html[html.index("<h1>") :]).words
     ignored = set("“”") | {"what", "value", "standing", "about", "it"}
-    told = [word for word in re.findall(r"[\w.,%+-]+", rendered.words) if word not in ignored]
+    told = [word for word in re.findall(r"[\w.,%+-]+", from_markdown.words) if word not in ignored]
     missing = [word for word in told if word not in page]
     assert not [
         word for word in missing if not re.fullmatch(r"[+-]\d\.\d\d", word)
     ]  # scores are colours there
-    numbers = re.findall(r"\d+\.\d{3}", rendered.words)
+    numbers = re.findall(r"\d+\.\d{3}", from_markdown.words)
     assert sorted(numbers) == sorted(re.findall(r"\d+\.\d{3}(?!\d)", page))
 
 

@@ -23,7 +23,7 @@ def one(records: list[Record], metric: str, condition: str, domain: str = "(all)
 
 
 def document(text: str, domain: str = "books") -> dict[str, str]:
-    return {"text": text, "domain": domain}
+    return {"id": "any", "text": text, "domain": domain}
 
 
 def test_rates_are_mentions_over_words_in_all_and_by_domain() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -255,16 +256,60 @@ def test_pipes_are_not_opened(tmp_path: Path) -> None:
     assert texts(read(tmp_path / "*.txt")) == ["words"]
 
 
-def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path: Path) -> None:
+def _append(path: Path) -> None:
+    with path.open("a") as handle:
+        handle.write('{"text": "three"}\n')
+
+
+def _truncate(path: Path) -> None:
+    os.truncate(path, 16)
+
+
+def _overwrite(path: Path) -> None:
+    """As long as before, and as old to the second."""
+    kept = path.stat()
+    path.write_text(path.read_text().upper())
+    os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns + 1))
+
+
+def _replace(path: Path) -> None:
+    """By another file of the same size and time."""
+    kept, other = path.stat(), path.with_name("other")
+    other.write_text(path.read_text().upper())
+    os.utime(other, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+    other.replace(path)
+
+
+@pytest.mark.parametrize("change", [_append, _truncate, _overwrite, _replace])
+@pytest.mark.parametrize("when", ["since its digest", "while it is read"])
+def test_a_file_that_changes_is_an_error(when: str, change: Callable[[Path], None], tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "one"}\n{"text": "two"}\n')
     source = FilesSource(path=str(path), domain="books", licence="CC0-1.0")
+    files.digests(source)
     outcomes = files.read(source, files.interpreter(source, LIMIT), LIMIT)
-    next(outcomes)
-    with path.open("a") as handle:
-        handle.write('{"text": "three"}\n')
-    with pytest.raises(SourceError, match="changed while it was being read"):
+    if when == "while it is read":
+        next(outcomes)
+    change(path)
+    with pytest.raises(SourceError, match=r"a\.jsonl: changed while it was being read; run again"):
         list(outcomes)
+    files.digests(source)
+    assert list(files.read(source, files.interpreter(source, LIMIT), LIMIT))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda path: path.unlink(), lambda path: path.with_name("c.txt").write_text("c")]
+)
+def test_other_files_than_those_of_the_fingerprint_are_an_error(
+    change: Callable[[Path], object], tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(name)
+    source = FilesSource(path=str(tmp_path / "*.txt"), domain="books", licence="CC0-1.0")
+    files.digests(source)
+    change(tmp_path / "b.txt")
+    with pytest.raises(SourceError, match=r"[bc]\.txt: changed while it was being read"):
+        list(files.read(source, files.interpreter(source, LIMIT), LIMIT))
 
 
 @settings(max_examples=60, deadline=None)

@@ -20,6 +20,8 @@ class Site:
     port: int = 0
     answers: dict[str, Answer] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    default: Answer | None = None  # what any other path gets
+    sent: int = 0  # bytes of bodies
 
     def url(self, path: str) -> str:
         """The address of a path."""
@@ -40,11 +42,13 @@ class Handler(BaseHTTPRequestHandler):
         """Answer, and close the connection."""
         self.close_connection = True
         self.site.asked.append((self.path, dict(self.headers.items())))
-        answer = self.site.answers.get(self.path.split("?")[0])
+        answer = self.site.answers.get(self.path.split("?")[0], self.site.default)
         if answer is None:
             self.reply(404, b"nothing here")
         else:
             answer(self)
+
+    do_HEAD = do_POST = do_GET
 
     def reply(self, status: int, body: bytes = b"", length: int | None = None, **headers: str) -> None:
         """Send an answer, perhaps with a length that is not the body's."""
@@ -54,7 +58,9 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.site.sent += len(body)
+            self.wfile.write(body)
         self.wfile.flush()
 
     def log_message(self, *args: Any) -> None:

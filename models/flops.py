@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from models.config import ModelConfig
+    from models.training_config import TrainingConfig
 
 
 class TrainingFlops(NamedTuple):
@@ -38,6 +39,22 @@ def training_flops_per_token(
     return TrainingFlops(
         *(share * one + (1 - share) * other for one, other in zip(causal, masked, strict=True))
     )
+
+
+def pretraining_flops(config: ModelConfig, training: TrainingConfig) -> float:
+    """One optimiser step of pretraining by the formula, all ranks and micro-batches together."""
+    length = training.context_length
+    hidden_words = max(1, round(training.mask_ratio * (length - 1)))
+    causal = training.causal_rows * _formula(config, length, length)
+    return causal + (training.batch_size - training.causal_rows) * _formula(config, length, hidden_words)
+
+
+def finetuning_flops(config: ModelConfig, rows: int, tokens: int, *, words: bool) -> float:
+    """One step of fine-tuning on ``rows`` examples, padded to ``tokens``, by the formula.
+
+    ``words`` says that every position predicts a word, as in translation; other heads weigh next to nothing.
+    """
+    return rows * _formula(config, tokens, tokens if words else 0)
 
 
 def _both(config: ModelConfig, tokens: int, predictions: int, causal: bool) -> TrainingFlops:

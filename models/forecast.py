@@ -1,0 +1,258 @@
+"""What a training will take, before it is begun: memory from a walk through it, time from a few real steps.
+
+Memory: the tensors of the full step are counted (`models.memory`). Two short trials with few rows tell what the
+process holds besides, and what the allocator keeps beyond the tensors in use: a line through what they held
+against what their tensors needed, read off at what the full step needs. On a GPU the tensors alone count.
+Time: a step's time is put together from trials with one and two micro-batches, validations and checkpoints are
+added as often as they are due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from models.accumulation import fewest, smallest_fitting
+from models.budget import BudgetConfig
+from models.calibration import Calibration, Task, Trial, calibrate
+from models.config import ModelConfig
+from models.energy import ESTIMATE, RAPL
+from models.execution import resolve_precision
+from models.finetuning_config import FineTuningConfig
+from models.flops import finetuning_flops, pretraining_flops, training_flops_per_token
+from models.heads import TRANSLATION
+from models.memory import Need, finetuning_need, pretraining_need
+from models.meter import matrix_product_speed
+from models.training_config import OptimisationConfig, TrainingConfig
+
+SECONDS = 20.0
+"""How long the steps of a calibration may take, roughly."""
+
+_ASSUMED_UTILISATION = 0.5  # for choosing how many rows to try, and where nothing can be tried
+_STEPS_TRIED = 24
+_PROBE_SHARE = 4  # the small trial has this part of the rows of the large one
+_FLOOR, _CEILING = (
+    1.0,
+    1.4,
+)  # of what a byte of tensors can cost: fragments of a heap; beyond, the line is noise
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a training will take. Bytes, seconds, joules; None where it could not be told."""
+
+    parameters: int
+    tokens: int
+    flops: float
+    need: Need
+    base: int
+    held: int  # beyond base and tensors, by the allocator
+    micro_batches: int
+    seconds: float | None
+    joules: float | None
+    step_seconds: float | None
+    energy_method: str
+    tried: str  # what the calibration did
+
+    @property
+    def memory(self) -> int:
+        """The most bytes that the process will hold."""
+        return self.base + self.need.total + self.held
+
+
+def forecast_pretraining(
+    model: ModelConfig,
+    training: TrainingConfig,
+    *,
+    budget: BudgetConfig,
+    folder: Path,
+    room: int,
+    seconds: float = SECONDS,
+) -> Forecast:
+    """Forecast a pretraining; `auto` micro-batches are settled by `room` bytes.
+
+    Raises:
+        CalibrationError: no step could be done here.
+    """
+    device = _device()
+    precision = resolve_precision(training.precision, device)
+    if training.gradient_accumulation == "auto":
+        number = fewest(model, training, device, room) or training.batch_size
+        training = training.model_copy(update={"gradient_accumulation": number})
+    rows = training.batch_size // training.micro_batches
+    step_flops = pretraining_flops(model, training)
+
+    def need(count: int) -> Need:
+        return pretraining_need(model, training, rows=count, precision=precision)
+
+    tried = _rows_to_try(
+        rows, step_flops / training.batch_size, seconds, device, precision, lambda n: need(n).total, room
+    )
+    small = max(1, tried // _PROBE_SHARE)
+    sizes = [(small, 1), (tried, 1), (tried, 2)][
+        0 if small < tried else 1 : 3 if training.micro_batches > 1 else 2
+    ]
+    found = calibrate(Task(model=model, training=training, sizes=tuple(sizes)), folder)
+    tokens = training.steps * training.batch_size * training.context_length
+    per_token = training_flops_per_token(
+        model,
+        training.objective,
+        training.context_length,
+        mask_ratio=training.mask_ratio,
+        causal_fraction=training.causal_rows / training.batch_size,
+    )
+    return _forecast(
+        model, training, found, need, rows, training.micro_batches, tokens, per_token.counted * tokens, budget
+    )
+
+
+def forecast_finetuning(
+    model: ModelConfig,
+    training: FineTuningConfig,
+    task: str,
+    *,
+    budget: BudgetConfig,
+    folder: Path,
+    room: int,
+    seconds: float = SECONDS,
+) -> Forecast:
+    """Forecast a fine-tuning, of which every example is as long as it may be: the most it can take.
+
+    Raises:
+        CalibrationError: no step could be done here.
+    """
+    device = _device()
+    precision = resolve_precision(training.precision, device)
+    length = min(training.max_tokens, model.max_position_embeddings)
+    words = task == TRANSLATION
+
+    def need(count: int) -> Need:
+        smaller = training.model_copy(update={"batch_size": count})
+        return finetuning_need(model, smaller, task=task, precision=precision)
+
+    flops = finetuning_flops(model, training.batch_size, length, words=words)
+    each = flops / training.batch_size
+    tried = _rows_to_try(training.batch_size, each, seconds, device, precision, lambda n: need(n).total, room)
+    small = max(1, tried // _PROBE_SHARE)
+    sizes = [(small, 1), (tried, 1)][0 if small < tried else 1 :]
+    found = calibrate(Task(model=model, training=training, head=task, sizes=tuple(sizes)), folder)
+    tokens = training.steps * training.batch_size * length
+    return _forecast(
+        model, training, found, need, training.batch_size, 1, tokens, flops * training.steps, budget
+    )
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _rows_to_try(
+    rows: int,
+    flops: float,
+    seconds: float,
+    device: torch.device,
+    precision: torch.dtype,
+    need: Callable[[int], int],
+    room: int,
+) -> int:
+    """As many rows as the training's own micro-batch has, or fewer where that takes too long or too much memory."""
+    speed = _ASSUMED_UTILISATION * matrix_product_speed(device, precision)
+    affordable = max(1, min(rows, int(seconds * speed / (flops * _STEPS_TRIED))))
+    fewer = [affordable >> shift for shift in range(affordable.bit_length())]
+    return smallest_fitting(fewer, need, room // 2) or 1
+
+
+def _forecast(
+    model: ModelConfig,
+    training: OptimisationConfig,
+    found: Calibration,
+    need: Callable[[int], Need],
+    rows: int,
+    micro_batches: int,
+    tokens: int,
+    flops: float,
+    budget: BudgetConfig,
+) -> Forecast:
+    whole = need(rows)
+    base, slope = _line(found, need)
+    last = found.trials[-1]
+    step, cpu, joules = _whole_step(found.trials, rows, micro_batches)
+    seconds = training.steps * step + _between_steps(training, last)
+    share = seconds / (training.steps * step)
+    if joules is not None:
+        method, energy = RAPL, joules * training.steps * share
+    else:
+        method, energy = ESTIMATE, cpu * training.steps * share * budget.watts_per_core
+    if _device().type == "cuda":
+        energy += seconds * budget.watts_per_gpu
+    return Forecast(
+        parameters=model.parameter_count(),
+        tokens=tokens,
+        flops=flops,
+        need=whole,
+        base=base,
+        held=int((slope - 1.0) * whole.total),
+        micro_batches=micro_batches,
+        seconds=seconds,
+        joules=energy,
+        step_seconds=step,
+        energy_method=method,
+        tried=", ".join(
+            f"{trial.rows} x {trial.micro_batches} rows {trial.seconds:.3g} s" for trial in found.trials
+        ),
+    )
+
+
+def _line(found: Calibration, need: Callable[[int], Need]) -> tuple[int, float]:
+    """What a process holds without tensors, and what a byte of tensors costs, from the trials' peaks."""
+    if _device().type == "cuda":
+        return 0, 1.0
+    large = found.trials[-1]
+    large_need = need(large.rows).total
+    small = found.trials[0]
+    if small.rows == large.rows:
+        return max(found.base, large.peak - large_need), 1.0
+    small_need = need(small.rows).total
+    slope = (large.peak - small.peak) / max(1, large_need - small_need)
+    slope = min(max(slope, _FLOOR), _CEILING)
+    return int(large.peak - slope * large_need), slope
+
+
+def _whole_step(
+    trials: tuple[Trial, ...], rows: int, micro_batches: int
+) -> tuple[float, float, float | None]:
+    """Seconds, CPU seconds and joules of a step of so many micro-batches of so many rows."""
+    last = trials[-1]
+    one = next(trial for trial in trials if trial.rows == last.rows and trial.micro_batches == 1)
+    if last.micro_batches == 1:
+        scale = rows / last.rows * micro_batches
+        return (
+            one.seconds * scale,
+            one.cpu_seconds * scale,
+            None if one.joules is None else one.joules * scale,
+        )
+    more = rows / last.rows * micro_batches - 1
+    joules = None
+    if one.joules is not None and last.joules is not None:
+        joules = one.joules + more * max(0.0, last.joules - one.joules)
+    return (
+        one.seconds + more * max(0.0, last.seconds - one.seconds),
+        one.cpu_seconds + more * max(0.0, last.cpu_seconds - one.cpu_seconds),
+        joules,
+    )
+
+
+def _between_steps(training: OptimisationConfig, trial: Trial) -> float:
+    """Seconds of all validations and checkpoints."""
+    validations = _times(training.steps, training.validate_every)
+    checkpoints = _times(training.steps, training.checkpoint_every)
+    validated = getattr(training, "validation_tokens", trial.validated)
+    share = validated / trial.validated if trial.validated else 1.0
+    return validations * trial.validation_seconds * share + checkpoints * trial.checkpoint_seconds
+
+
+def _times(steps: int, every: int) -> int:
+    return steps // every + (1 if steps % every else 0)
