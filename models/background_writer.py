@@ -20,7 +20,7 @@ class BackgroundWriter:
     def submit(self, work: Callable[[], None]) -> None:
         """Start `work` when the work before is done; raises what that raised."""
         self.wait()
-        # A daemon, since a process that is told twice to leave waits for nothing; every other end waits by itself.
+        # A daemon: whoever ends a training in order waits for it, and nobody else should.
         self._thread = threading.Thread(target=self._run, args=(work,), name="checkpoint-writer", daemon=True)
         self._thread.start()
 

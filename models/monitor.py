@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 from models import random_states
 from models.checkpoint import CheckpointError, VerifiedCheckpointIO, checkpoint_path
 from models.meter import METERED, Meter
-from models.signals import LeaveAtOnce, StopTraining
+from models.signals import StopTraining
 
 logger = logging.getLogger(__name__)
 
@@ -170,8 +170,6 @@ class Monitor(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Let a checkpoint that is being written become whole; never begin one after an error."""
-        if isinstance(exception, LeaveAtOnce):
-            return
         if trainer.is_global_zero:
             self._meter.save(now=True)
         try:

@@ -1,14 +1,15 @@
-"""SIGTERM and SIGINT during training: heeded at the next step's border, and at once when they come twice."""
+"""SIGTERM, SIGINT and SIGHUP during training: heeded at the next step's border, and at once when they come twice."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-HEEDED = (signal.SIGTERM, signal.SIGINT)
+HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class StopTraining(Exception):  # noqa: N818 - nothing went wrong
@@ -19,12 +20,8 @@ class StopTraining(Exception):  # noqa: N818 - nothing went wrong
         self.status = exit_status(signal_number)
 
 
-class LeaveAtOnce(SystemExit):
-    """A second signal: nothing is finished, nothing is waited for. Checkpoints are whole or absent anyway."""
-
-
 def exit_status(signal_number: int) -> int:
-    """What a shell reports of a process that a signal ended: 143 for SIGTERM, 130 for SIGINT."""
+    """What a shell reports of a process that a signal ended: 143 for SIGTERM, 130 for SIGINT, 129 for SIGHUP."""
     return 128 + signal_number
 
 
@@ -36,11 +33,15 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take SIGTERM and SIGINT here instead of where they went; only a main thread can, others change nothing."""
+        """Take these signals here instead of where they went; only a main thread can, others change nothing.
+
+        One that is ignored stays so: that is what `nohup` asks for.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._take) for number in HEEDED}
+        heeded = [number for number in HEEDED if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {number: signal.signal(number, self._take) for number in heeded}
         try:
             yield
         finally:
@@ -50,6 +51,7 @@ class StopRequest:
     def _take(self, number: int, _frame: FrameType | None) -> None:
         # Nothing is logged: a handler may interrupt the logging of the very thread it would wait for.
         if self.signal:
-            signal.signal(number, signal.SIG_DFL)  # a third one needs no Python to be obeyed
-            raise LeaveAtOnce(exit_status(number))
+            os._exit(
+                exit_status(number)
+            )  # nothing is finished or waited for; checkpoints are whole or absent
         self.signal = number

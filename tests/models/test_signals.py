@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from models.checkpoint import latest_valid, read_manifest
-from models.signals import LeaveAtOnce, StopRequest
-from tests.models.processes import Child
+from models.signals import StopRequest
+from tests.models.processes import Child, in_child
 from tests.models.tiny_training import run, weights_digest, write_shards
 
 GRACE = 25.0
@@ -40,8 +40,10 @@ def start(children: list[Child], *arguments: Any) -> Child:
     return children[-1]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize(
+    ("number", "status", "background"),
+    [(signal.SIGTERM, 143, False), (signal.SIGINT, 130, True), (signal.SIGHUP, 129, False)],
+)
 def test_asked_once_it_saves_in_time_and_goes_on_later(
     shards: Path, tmp_path: Path, children: list[Child], number: int, status: int, background: bool
 ) -> None:
@@ -114,10 +116,12 @@ def test_handlers_are_given_back_and_other_threads_change_none() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.01)
         assert request.signal == signal.SIGTERM
-        with pytest.raises(LeaveAtOnce) as left:
+
+        def asked_again() -> None:
             os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0.01)
-        assert left.value.code == 130
+            time.sleep(1.0)
+
+        assert in_child(asked_again) == 130
     assert signal.getsignal(signal.SIGTERM) is before
 
     def elsewhere() -> None:
@@ -129,6 +133,19 @@ def test_handlers_are_given_back_and_other_threads_change_none() -> None:
     thread.start()
     thread.join()
     assert seen == [before]
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        request = StopRequest()
+        with request.listening():
+            os.kill(os.getpid(), signal.SIGHUP)
+            time.sleep(0.01)
+        assert request.signal == 0
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_signal_in_the_last_step_is_not_lost(shards: Path, tmp_path: Path, children: list[Child]) -> None:
