@@ -108,12 +108,13 @@ class Monitor(pl.Callback):
         """
         step = trainer.global_step
         metrics = {name: float(value) for name, value in outputs.items()}
+        seconds = time.perf_counter() - self._started
         metrics[self._counted] = float(step * self._per_step)
-        metrics[self._speed] = self._per_step / (time.perf_counter() - self._started)
+        metrics[self._speed] = self._per_step / seconds
         if trainer.is_global_zero:
             if self._due(step, self._validate_every):
                 metrics |= self._validate()
-            metrics |= self._meter.read(step, batch)
+            metrics |= self._meter.read(step, batch, seconds)
             self._on_metrics(step, metrics)
             if self._progress is not None:
                 self._progress.update(step, metrics, self._meter.told(metrics))
