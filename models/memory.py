@@ -36,6 +36,7 @@ Loss = Callable[[Any, int], Tensor]
 """Takes the network and a number of rows."""
 
 _FEW_ROWS, _LABELS = 2, 2
+_WALKED = 16_384  # tokens of the largest micro-batch that is walked through
 
 
 class Need(NamedTuple):
@@ -57,7 +58,18 @@ class Need(NamedTuple):
 def pretraining_need(
     model: ModelConfig, training: TrainingConfig, *, rows: int, precision: torch.dtype
 ) -> Need:
-    """A step of pretraining whose micro-batches have `rows` sequences."""
+    """A step of pretraining whose micro-batches have `rows` sequences.
+
+    Large ones are not walked through whole, which would take minutes: from some size on the need grows by as much
+    with every row, since it is the same operator that needs most.
+    """
+    few = max(1, _WALKED // 2 // training.context_length)
+    if rows > 2 * few:
+        one, two = (
+            pretraining_need(model, training, rows=count, precision=precision) for count in (few, 2 * few)
+        )
+        more = (two.activations - one.activations) * (rows - 2 * few) // few
+        return two._replace(activations=two.activations + more)
 
     def loss(network: LanguageModel, count: int) -> Tensor:
         batch = Batch(torch.zeros(count, training.context_length + 1, dtype=torch.long), 0, 0)
@@ -65,11 +77,12 @@ def pretraining_need(
         return step_loss(network.model, output_head(network), batch, training, mask_id).loss
 
     def validate(network: LanguageModel) -> None:
+        within = max(1, training.validation_tokens // training.context_length)
         if training.objective != "causal":
-            loss(network, training.batch_size)
+            loss(network, min(training.batch_size, within, _WALKED // training.context_length + 1))
         if training.objective != "masked":
-            tokens = min(training.context_length, model.max_position_embeddings)
-            ids = torch.zeros(max(1, TOKENS_PER_BATCH // tokens), tokens, dtype=torch.long)
+            tokens = training.context_length
+            ids = torch.zeros(min(within, max(1, TOKENS_PER_BATCH // tokens)), tokens, dtype=torch.long)
             hidden = network.model(ids, causal=True)
             token_losses(hidden.flatten(0, 1), output_head(network), ids.flatten())
 

@@ -55,14 +55,17 @@ class Meter:
             return
         raise self.refusal(step)
 
-    def read(self, step: int, batch: Any) -> dict[str, float]:
-        """Count one more step, to be called once it and what followed it is over; return its metrics."""
+    def read(self, step: int, batch: Any, seconds: float) -> dict[str, float]:
+        """Count one more step, once a validation after it is over too; return its metrics.
+
+        `seconds` are the step's own: what it is fast or slow by.
+        """
         now = Reading.now()
         spent = now.since(self._last)
         self._last = now
         flops = self._flops(batch)
         self._spent = self._spent.plus(spent.seconds, flops, self._joules(spent))
-        speed = flops / max(spent.seconds, 1e-9)
+        speed = flops / max(seconds, 1e-9)
         mean = (now.clock - self._begun.clock) / max(1, step - self._first_step)
         return {
             "flops_per_second": speed,

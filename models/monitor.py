@@ -125,14 +125,15 @@ class Monitor(pl.Callback):
         """
         step = trainer.global_step
         metrics = {name: float(value) for name, value in outputs.items() if name != "stop"}
+        seconds = time.perf_counter() - self._started
         metrics[self._counted] = float(step * self._per_step)
-        metrics[self._speed] = self._per_step / (time.perf_counter() - self._started)
+        metrics[self._speed] = self._per_step / seconds
         self._validation_loss = None
         if _due(step, self._validate_every, self._steps):
             metrics |= self._validate()
             self._validation_loss = _score(metrics)
         if trainer.is_global_zero:
-            metrics |= self._meter.read(step, batch)
+            metrics |= self._meter.read(step, batch, seconds)
             self._on_metrics(step, metrics)
             if self._progress is not None:
                 self._progress.update(step, metrics, self._meter.told(metrics))

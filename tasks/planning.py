@@ -116,7 +116,6 @@ def plan(
 
 def announce(shape: ModelConfig, training: TrainingConfig) -> None:
     """Tell the log in one line what a pretraining takes, as far as it is known without trying a step."""
-    from models.accumulation import fewest
     from models.execution import resolve_precision
     from models.flops import pretraining_flops
     from models.memory import pretraining_need
@@ -125,18 +124,18 @@ def announce(shape: ModelConfig, training: TrainingConfig) -> None:
     device = _device()
     room = available(device)
     if training.gradient_accumulation == "auto":
-        chosen = fewest(shape, training, device, room.bytes) or training.batch_size
-        training = training.model_copy(update={"gradient_accumulation": chosen})
-    rows = training.batch_size // training.micro_batches
-    need = pretraining_need(
-        shape, training, rows=rows, precision=resolve_precision(training.precision, device)
-    )
+        needed = "as much memory as there is"
+    else:
+        precision = resolve_precision(training.precision, device)
+        rows = training.batch_size // training.micro_batches
+        need = pretraining_need(shape, training, rows=rows, precision=precision)
+        needed = f"{need.total >> 20} MB for the tensors of a step"
     logger.info(
-        "pretraining: %s tokens, %.3g FLOP; a step's tensors need %d MB beside the %d MB that the process holds, "
-        "%d MB are free (%s); `unveil plan` tells time and cost",
+        "pretraining: %s tokens, %.3g FLOP, %s beside the %d MB that the process holds; %d MB are free (%s); "
+        "`unveil plan` tells time and cost",
         f"{training.steps * training.batch_size * training.context_length:,}",
         training.steps * pretraining_flops(shape, training),
-        need.total >> 20,
+        needed,
         resident() >> 20,
         room.bytes >> 20,
         room.source,
