@@ -123,7 +123,8 @@ def fit(
 
     Raises:
         CheckpointError: the loop ended early without an error.
-        SystemExit: with status 143 on SIGTERM, 130 on SIGINT and 129 on SIGHUP, after a checkpoint at the next step's border,
+        SystemExit: with status 143 on SIGTERM, 130 on SIGINT and 129 on SIGHUP, after a checkpoint at the
+            next border of steps,
             or at once when the signal came twice.
     """
     watches = [] if watch is None else [watch]
