@@ -124,8 +124,7 @@ def fit(
     Raises:
         CheckpointError: the loop ended early without an error.
         SystemExit: with status 143 on SIGTERM, 130 on SIGINT and 129 on SIGHUP, after a checkpoint at the
-            next border of steps,
-            or at once when the signal came twice.
+            next border of steps, or at once when the signal came twice.
     """
     watches = [] if watch is None else [watch]
     trainer.callbacks += [monitor, *watches]  # type: ignore[attr-defined]

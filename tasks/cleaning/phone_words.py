@@ -12,19 +12,18 @@ _WHOSE = "my|your|his|her|our|their|the|new|old|work|home|office|direct|emergenc
 _WORD = re.compile(rf"(?:{_WHOSE}) numbers?(?![a-z])|no\.|№|\[?[^\W\d_]+")
 _CUES = frozenset(
     {
-        "phone", "phones", "phoned", "phoning", "cellphone", "cellphones", "smartphone", "smartphones", "telephone",
-        "telephones", "tel", "call", "calls", "called", "calling", "mobile", "cell", "fax", "faxed", "whatsapp", "sms",
-        "text", "texts", "texted", "texting", "dial", "dialed", "dialled", "dialing", "dialling", "ring", "rang",
-        "hotline", "helpline", "landline", "switchboard", "pager", "voicemail", "reach", "reached", "contact",
-        "answer", "answers",
-        "answered", "answering", "message", "messages", "registered", "móvil", "movil", "celular", "cellulare",
-        "rufnummer", "handynummer", "anrufen", "tlf", "тел",
+        "phone", "phones", "phoned", "phoning", "cellphone", "cellphones", "smartphone", "smartphones",
+        "telephone", "telephones", "tel", "call", "calls", "called", "calling", "mobile", "cell", "fax",
+        "faxed", "whatsapp", "sms", "text", "texts", "texted", "texting", "dial", "dialed", "dialled",
+        "dialing", "dialling", "ring", "rang", "hotline", "helpline", "landline", "switchboard", "pager",
+        "voicemail", "reach", "reached", "contact", "answer", "answers", "answered", "answering", "message",
+        "messages", "registered", "móvil", "movil", "celular", "cellulare", "rufnummer", "handynummer",
+        "anrufen", "tlf", "тел",
     }
 )  # fmt: skip
 _CUE_STEMS = ("téléphon", "teléfon", "telefon", "télefon", "telefón", "puhelin", "телефон")
-_LABEL = re.compile(
-    r"(?<![\w.])(?:[TMPFH]|mob|ph|home|work|office|desk|direct)\.?: ?$", re.IGNORECASE
-)  # as on cards
+# As on visiting cards.
+_LABEL = re.compile(r"(?<![\w.])(?:[TMPFH]|mob|ph|home|work|office|desk|direct)\.?: ?$", re.IGNORECASE)
 # As address blocks have it: the kind of line behind the number. Or the sentence says it then.
 _BEHIND = re.compile(
     r"(?: |,? ?[-–] ?|, )\(?(?:office|home|work|mobile|cell|fax|direct|desk)\b"
