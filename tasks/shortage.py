@@ -31,7 +31,7 @@ _NO_MEMORY = re.compile(
 )
 # What `models.checkpoint` says before it writes: all that is to be known but the stage.
 _TOLD = re.compile(r"needs [\d,]+ bytes and [\d,]+ are free")
-_LESS_MEMORY = "try smaller batches or a smaller model, end other programs, or take a machine with more"
+LESS_MEMORY = "try smaller batches or a smaller model, end other programs, or take a machine with more"
 
 
 def explained(
@@ -69,7 +69,7 @@ def storage_error(error: OSError, stage: str, folder: Path) -> UnveilError | Non
 def memory_error(stage: str, detail: str = "") -> UnveilError:
     """The stage, or one of its processes, had no memory left."""
     reason = f" ({detail})" if detail else ""
-    return UnveilError(f"ran out of memory{reason}", stage=stage, remedy=_LESS_MEMORY)
+    return UnveilError(f"ran out of memory{reason}", stage=stage, remedy=LESS_MEMORY)
 
 
 def killed_worker(stage: str, remedy: str) -> UnveilError:
