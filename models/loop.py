@@ -123,7 +123,7 @@ def fit(
 
     Raises:
         CheckpointError: the loop ended early without an error.
-        SystemExit: with status 143 on SIGTERM, 130 on SIGINT and 129 on SIGHUP, after a checkpoint at the next step's border,
+        SystemExit: on SIGTERM (status 143), SIGINT (130) and SIGHUP (129), after a checkpoint at the next step's border,
             or at once when the signal came twice.
     """
     watches = [] if watch is None else [watch]
