@@ -74,8 +74,7 @@ def finetune(
         ValueError: there is no example.
         IdentityError: the checkpoints in `folder` belong to another run.
         NonFiniteError: the loss or gradient of a step was not finite; the weights are those of the step before.
-        SystemExit: with status 143 on SIGTERM, 130 on SIGINT and 129 on SIGHUP, after a checkpoint at the
-            next border of steps.
+        SystemExit: on SIGTERM (status 143), SIGINT (130) and SIGHUP (129), after a checkpoint at the next step's end.
     """
     sampler = ExampleSampler(examples, batch_size=config.batch_size, pad_id=pad_id, seed=config.seed)
     fixed = config.model_dump(mode="json", exclude=set(RUNTIME_FIELDS))

@@ -123,8 +123,8 @@ def fit(
 
     Raises:
         CheckpointError: the loop ended early without an error.
-        SystemExit: with status 143 on SIGTERM, 130 on SIGINT and 129 on SIGHUP, after a checkpoint at the
-            next border of steps, or at once when the signal came twice.
+        SystemExit: on SIGTERM (status 143), SIGINT (130) and SIGHUP (129), after a checkpoint at the step's border,
+            or at once when the signal came twice.
     """
     watches = [] if watch is None else [watch]
     trainer.callbacks += [monitor, *watches]  # type: ignore[attr-defined]

@@ -94,8 +94,7 @@ def train(
         CheckpointError: a checkpoint could not be written.
         NonFiniteError: the loss or gradient of a step was not finite; `checkpoints/bad_batches.json` in `folder`
             names the documents.
-        SystemExit: with status 143 on SIGTERM, 130 on SIGINT and 129 on SIGHUP, after a checkpoint at the
-            next border of steps.
+        SystemExit: on SIGTERM (status 143), SIGINT (130) and SIGHUP (129), after a checkpoint at the next step's end.
 
     """
     shard = TokenShard(shards, split)
