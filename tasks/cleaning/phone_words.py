@@ -26,7 +26,7 @@ _CUE_STEMS = ("téléphon", "teléfon", "telefon", "télefon", "telefón", "puhe
 _LABEL = re.compile(r"(?<![\w.])(?:[TMPFH]|mob|ph|home|work|office|desk|direct)\.?: ?$", re.IGNORECASE)
 # As address blocks have it: the kind of line behind the number. Or the sentence says it then.
 _BEHIND = re.compile(
-    r"(?: |,? ?[-–] ?|, )\(?(?:office|home|work|mobile|cell|fax|direct|desk)\b"
+    r"(?: |[-–])\(?(?:office|home|work|mobile|cell|fax|direct|desk)\b"
     r"| (?:is|was) (?:my|your|his|her|our|their|the) (?:new |old |\w+ )?(?:number|phone|mobile|cell|fax)\b",
     re.IGNORECASE,
 )
