@@ -33,11 +33,15 @@ SECONDS = 20.0
 
 _ASSUMED_UTILISATION = 0.5  # for choosing how many rows to try, and where nothing can be tried
 _STEPS_TRIED = 24
+_FEWEST_TRIED = 2  # rows, so that there are two trials to draw a line through
 _PROBE_SHARE = 4  # the small trial has this part of the rows of the large one
-_FLOOR, _CEILING = (
-    1.0,
-    1.4,
-)  # of what a byte of tensors can cost: fragments of a heap; beyond, the line is noise
+_FLOOR, _USUAL, _CEILING = 1.0, 1.2, 1.4
+"""What a byte of tensors can cost, because a heap has gaps: at least, where the trials lie too near each other to
+tell, and at most; beyond, the line is noise."""
+
+_TELLING = (
+    64 << 20
+)  # bytes of tensors between two trials: libraries that are loaded late weigh up to a third of it
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,7 @@ def _rows_to_try(
 ) -> int:
     """As many rows as the training's own micro-batch has, or fewer where that takes too long or too much memory."""
     speed = _ASSUMED_UTILISATION * matrix_product_speed(device, precision)
-    affordable = max(1, min(rows, int(seconds * speed / (flops * _STEPS_TRIED))))
+    affordable = max(min(rows, _FEWEST_TRIED), min(rows, int(seconds * speed / (flops * _STEPS_TRIED))))
     fewer = [affordable >> shift for shift in range(affordable.bit_length())]
     return smallest_fitting(fewer, need, room // 2) or 1
 
@@ -177,7 +181,7 @@ def _forecast(
     budget: BudgetConfig,
 ) -> Forecast:
     whole = need(rows)
-    base, slope = _line(found, need)
+    base, slope = _line(found, need, rows)
     last = found.trials[-1]
     step, cpu, joules = _whole_step(found.trials, rows, micro_batches)
     seconds = training.steps * step + _between_steps(training, last)
@@ -206,17 +210,16 @@ def _forecast(
     )
 
 
-def _line(found: Calibration, need: Callable[[int], Need]) -> tuple[int, float]:
+def _line(found: Calibration, need: Callable[[int], Need], rows: int) -> tuple[int, float]:
     """What a process holds without tensors, and what a byte of tensors costs, from the trials' peaks."""
     if _device().type == "cuda":
         return 0, 1.0
-    large = found.trials[-1]
+    small, large = found.trials[0], found.trials[-1]
     large_need = need(large.rows).total
-    small = found.trials[0]
-    if small.rows == large.rows:
-        return max(found.base, large.peak - large_need), 1.0
-    small_need = need(small.rows).total
-    slope = (large.peak - small.peak) / max(1, large_need - small_need)
+    if large.rows == rows:
+        return large.peak - large_need, 1.0  # tried whole: what was held is what is told
+    apart = large_need - need(small.rows).total
+    slope = (large.peak - small.peak) / apart if apart >= _TELLING else _USUAL
     slope = min(max(slope, _FLOOR), _CEILING)
     return int(large.peak - slope * large_need), slope
 

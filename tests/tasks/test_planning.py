@@ -15,6 +15,7 @@ from tests.models.tiny_training import TINY, tiny_config
 HEADS = {"sentiment": FineTuningConfig(steps=4, batch_size=4, max_tokens=16, threads=1)}
 
 
+@pytest.mark.slow
 def test_a_plan_says_where_each_number_is_from_and_what_does_not_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
