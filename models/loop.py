@@ -123,8 +123,8 @@ def fit(
 
     Raises:
         CheckpointError: the loop ended early without an error.
-        SystemExit: on SIGTERM (status 143), SIGINT (130) and SIGHUP (129), after a checkpoint at the step's border,
-            or at once when the signal came twice.
+        SystemExit: on SIGTERM (status 143), SIGINT (130) and SIGHUP (129), after a checkpoint at the next step's
+            border; a second signal ends the process at once.
     """
     watches = [] if watch is None else [watch]
     trainer.callbacks += [monitor, *watches]  # type: ignore[attr-defined]
