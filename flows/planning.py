@@ -32,10 +32,10 @@ def show(preset: str, settings: Mapping[str, Any], *, as_json: bool) -> None:
 
     config, _ = configuration(preset, settings)
     vocabulary, notes = _vocabulary(config, preset, settings)
-    import mlflow.tracking  # noqa: F401 - as in the process of a run, which holds it beside the training
-
+    from tasks import tracking
     from tasks.planning import plan
 
+    tracking.load()  # as in the process of a run, which holds it beside the training
     home = workspace()
     with tempfile.TemporaryDirectory(dir=home if home.is_dir() else None, prefix=".plan-") as folder:
         found = plan(_planned(config, vocabulary), Path(folder), beside=resident() - before, notes=notes)

@@ -272,6 +272,11 @@ class MetricStream:
         self._flushed = time.monotonic()
 
 
+def load() -> None:
+    """Load MLflow's client, for whoever wants to know what memory a run holds before it begins."""
+    import mlflow.tracking  # noqa: F401
+
+
 _stream: ContextVar[MetricStream | None] = ContextVar("unveil_metrics", default=None)
 
 
