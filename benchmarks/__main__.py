@@ -21,6 +21,7 @@ from models.objectives import step_loss
 from models.optimiser import make_optimiser
 from models.training_config import TrainingConfig
 from models.transformer import LanguageModel
+from tasks import failpoints
 from tasks.artifacts import sha256_of
 
 TRIALS = 15
@@ -42,6 +43,7 @@ def main() -> None:
         training_step(optimiser="muon"),
         training_step(optimiser="adamw"),
     )
+    _row("a million failpoints, off", "a million calls of nothing", *_failpoints())
     _row("verifying 64 MiB of an artefact", "reading it", *_verification())
 
 
@@ -87,6 +89,20 @@ def training_step(precision: torch.dtype = torch.bfloat16, optimiser: str = "muo
         stepper.zero_grad()
 
     return step
+
+
+def _failpoints() -> tuple[Callable[[], None], Callable[[], None]]:
+    def nothing(_point: str) -> None:
+        return
+
+    def repeated(call: Callable[[str], None]) -> Callable[[], None]:
+        def run() -> None:
+            for _ in range(1_000_000):
+                call("open")
+
+        return run
+
+    return repeated(failpoints.hit), repeated(nothing)
 
 
 def _verification() -> tuple[Callable[[], None], Callable[[], None]]:

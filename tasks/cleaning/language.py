@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
+from io import BytesIO
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -44,4 +47,17 @@ def identify(text: str) -> Language:
 def _identifier() -> LanguageIdentifier:
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    with _unpacked_in_memory():
+        return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+
+
+@contextmanager
+def _unpacked_in_memory() -> Iterator[None]:
+    """Keep py3langid from unpacking its model into $TMPDIR: with that full, no document could be read."""
+    from py3langid import modelio
+
+    original, modelio.tempfile = modelio.tempfile, SimpleNamespace(TemporaryFile=lambda **_: BytesIO())
+    try:
+        yield
+    finally:
+        modelio.tempfile = original

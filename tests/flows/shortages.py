@@ -205,7 +205,8 @@ def _note_strays(folder: Path, strays: Path, event: str, args: tuple[Any, ...]) 
     )
     if writing or event in ("os.mkdir", "tempfile.mkstemp", "tempfile.mkdtemp"):
         path = os.fsdecode(args[0]) if isinstance(args[0], str | bytes | os.PathLike) else ""
-        if os.path.isabs(path) and not path.startswith((str(folder), "/dev/null", "/proc/")):
+        above = event == "os.mkdir" and str(folder).startswith(path)  # there already
+        if os.path.isabs(path) and not above and not path.startswith((str(folder), "/dev/null", "/proc/")):
             toy.note(strays, f"{event} {path}")
 
 
