@@ -227,25 +227,27 @@ def _line(found: Calibration, need: Callable[[int], Need], rows: int) -> tuple[i
 def _whole_step(
     trials: tuple[Trial, ...], rows: int, micro_batches: int
 ) -> tuple[float, float, float | None]:
-    """Seconds, CPU seconds and joules of a step of so many micro-batches of so many rows."""
+    """Seconds, CPU seconds and joules of a step of so many micro-batches of so many rows.
+
+    One more micro-batch takes as much longer as the trial with two of them took; without such a trial, one more
+    row takes as much longer as between the trials with few rows and with more. CPU time and energy go with it.
+    """
     last = trials[-1]
     one = next(trial for trial in trials if trial.rows == last.rows and trial.micro_batches == 1)
-    if last.micro_batches == 1:
-        scale = rows / last.rows * micro_batches
-        return (
-            one.seconds * scale,
-            one.cpu_seconds * scale,
-            None if one.joules is None else one.joules * scale,
-        )
-    more = rows / last.rows * micro_batches - 1
-    joules = None
-    if one.joules is not None and last.joules is not None:
-        joules = one.joules + more * max(0.0, last.joules - one.joules)
-    return (
-        one.seconds + more * max(0.0, last.seconds - one.seconds),
-        one.cpu_seconds + more * max(0.0, last.cpu_seconds - one.cpu_seconds),
-        joules,
-    )
+    if last.micro_batches > 1:
+        more = (rows / last.rows * micro_batches - 1) * max(0.0, last.seconds - one.seconds)
+    else:
+        more = (rows * micro_batches - one.rows) * _seconds_a_row(trials[0], one)
+    share = 1.0 + more / one.seconds
+    return one.seconds + more, one.cpu_seconds * share, None if one.joules is None else one.joules * share
+
+
+def _seconds_a_row(small: Trial, large: Trial) -> float:
+    """Between a quarter of the mean and the mean: the update of the weights takes as long for any number of rows."""
+    mean = large.seconds / large.rows
+    if small.rows == large.rows:
+        return mean
+    return min(mean, max(mean / 4, (large.seconds - small.seconds) / (large.rows - small.rows)))
 
 
 def _between_steps(training: OptimisationConfig, trial: Trial) -> float:

@@ -138,5 +138,5 @@ def matrix_product_speed(device: torch.device, precision: torch.dtype) -> float:
 def duration(seconds: float) -> str:
     """Seconds in a unit that people think in."""
     if seconds < 120:
-        return f"{seconds:.0f} s"
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -26,7 +26,10 @@ def test_a_step_is_put_together_from_its_micro_batches_and_one_update() -> None:
     """The update takes 1 s and a row 0.5 s: 4 micro-batches of 8 rows take 17 s."""
     trials = (trial(1, 1, 1.5), trial(4, 1, 3.0, joules=30.0), trial(4, 2, 5.0, joules=50.0))
     seconds, cpu, joules = _whole_step(trials, rows=8, micro_batches=4)
-    assert (seconds, cpu, joules) == (17.0, 34.0, 170.0)
+    assert (seconds, cpu, joules) == pytest.approx((17.0, 34.0, 170.0))
+    assert _whole_step(trials[:2], rows=8, micro_batches=1)[0] == 5.0
+    hasty = (trial(1, 1, 2.9), trial(4, 1, 3.0))  # a busy machine: 4 rows are not told to be as quick as one
+    assert _whole_step(hasty, rows=8, micro_batches=1)[0] == 3.0 + 4 * 3.0 / 16
     assert _whole_step((trial(4, 1, 3.0),), rows=4, micro_batches=1) == (3.0, 6.0, None)
 
 
