@@ -219,16 +219,13 @@ def test_any_nesting_gives_a_text_and_the_same_again() -> None:
         "<dl><dt>a</dl>",
     ],
 )
-def test_the_time_grows_with_the_page_and_not_faster(part: str) -> None:
+def test_a_large_page_takes_seconds(part: str) -> None:
+    """Linear work on 30,000 parts takes about a second of the processor, quadratic work many minutes."""
     from trafilatura import load_html
 
     from tasks.cleaning.markup import simplify
 
-    def seconds(count: int) -> float:
-        tree = load_html(f"<html><body><div id='x'>{'<div>' * 200}<dl><ul><table><tr>{part * count}")
-        started = time.process_time()
-        simplify(tree)
-        return time.process_time() - started
-
-    seconds(100)
-    assert seconds(8_000) < 25 * max(0.01, min(seconds(1_000), seconds(1_000)))
+    tree = load_html(f"<html><body><div id='x'>{'<div>' * 200}<dl><ul><table><tr>{part * 30_000}")
+    started = time.process_time()
+    simplify(tree)
+    assert time.process_time() - started < 30
