@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +111,10 @@ def test_where_temporary_files_would_go_does_not_matter(root: Path, tiny_folder:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
 def test_where_nobody_may_write_nothing_is_said_to_be_saved(root: Path, tiny_folder: Path) -> None:
-    for entry in sweep(root, tiny_folder, "unwritable:ingestion,tokenization,pretraining")["unwritable"]:
+    with tempfile.TemporaryDirectory() as folder:  # not in pytest's own, which nobody may enter
+        shutil.copytree(tiny_folder, folder, dirs_exist_ok=True)
+        os.chmod(folder, 0o755)
+        found = sweep(root, Path(folder), "unwritable:ingestion,tokenization,pretraining")["unwritable"]
+    for entry in found:
         assert law_holds(entry), entry
         assert "Permission denied" in entry["said"] and "give write permission" in entry["said"], entry
