@@ -215,6 +215,8 @@ def _random_shards(folder: Path, vocabulary: int, tokens: int, validated: int) -
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from models.shards import Seal
+
     folder.mkdir()
     generator = np.random.default_rng(0)
     splits: dict[str, Any] = {}
@@ -222,7 +224,9 @@ def _random_shards(folder: Path, vocabulary: int, tokens: int, validated: int) -
         starts = np.arange(0, wanted + 1, _DOCUMENT)
         ids = generator.integers(4, vocabulary, len(starts) * _DOCUMENT)
         ids[starts] = 0
-        ids.astype("<u4").tofile(folder / f"{split}.bin")
+        words, seal = ids.astype("<u4"), Seal()
+        words.tofile(folder / f"{split}.bin")
+        seal.update(words.data)
         table = {
             "id": [str(start) for start in starts],
             "start": starts,
@@ -230,7 +234,8 @@ def _random_shards(folder: Path, vocabulary: int, tokens: int, validated: int) -
             "bytes": np.full(len(starts), 4 * _DOCUMENT),
         }
         pq.write_table(pa.table(table), folder / f"{split}.documents.parquet", write_page_checksum=True)
-        splits[split] = {"tokens": len(ids), "documents": len(starts), "bytes": 4 * len(ids)}
+        counts = {"tokens": len(ids), "documents": len(starts), "bytes": 4 * len(ids)}
+        splits[split] = counts | {"seal": seal.close("uint32", vocabulary, *counts.values())}
     index = {"dtype": "uint32", "vocab_size": vocabulary, "splits": splits}
     (folder / "index.json").write_text(json.dumps(index), encoding="utf-8")
     return folder
