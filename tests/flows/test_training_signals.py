@@ -99,7 +99,7 @@ def test_training_saves_when_the_command_is_asked_to_stop_and_leaves_when_asked_
     assert "asked to stop: saved step" in command.log.read_text()
     first = saved(copied)
     assert first >= 40 and first % 30
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(family, timeout=30)
     assert alive == []
 
     command = start()
