@@ -143,7 +143,7 @@ def own_text(tmp_path: Path) -> Path:
     opinions = ("I loved it, a wonderful {}", "I hated it, an awful {}")
     reviews = [f'"{opinions[n % 2].format(words[n % 10])} on day {n}",{5 - 4 * (n % 2)}' for n in range(120)]
     (tmp_path / "reviews.csv").write_text("\n".join(["review,stars", *reviews]), encoding="utf-8")
-    document = re.search(r"```yaml\n(.*?)```", README, re.DOTALL)
+    document = re.search(r"## Your own data.*?```yaml\n(.*?)```", README, re.DOTALL)
     assert document
     (tmp_path / "my.yaml").write_text(document[1], encoding="utf-8")
     return tmp_path
