@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from benchmarks.near_duplicates import share
+from benchmarks.shares import share
 from tasks.cleaning.config import CleaningConfig
 from tasks.cleaning.language import identify
 from tasks.cleaning.page import Page

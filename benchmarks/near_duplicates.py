@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import beta
 
+from benchmarks.shares import share
 from tasks.cleaning.config import NearDuplicates
 from tasks.cleaning.duplicates import band_shape, near_duplicates
 from tasks.cleaning.shingles import Fingerprints
@@ -92,15 +92,6 @@ def planted(similarity: float, pairs: int, shingle_words: int, seed: int) -> Ite
         )
         for end in ends:
             yield np.concatenate([stem, end])
-
-
-def share(hits: int, of: int) -> str:
-    """A share with its exact interval, or nothing where there is nothing to share."""
-    if not of:
-        return ""
-    low = beta.ppf(0.025, hits, of - hits + 1) if hits else 0.0
-    high = beta.ppf(0.975, hits + 1, of - hits) if hits < of else 1.0
-    return f"{hits / of:.4f} [{low:.4f}, {high:.4f}]"
 
 
 def _exact(texts: Fingerprints, pair: int) -> float:

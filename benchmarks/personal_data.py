@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.shares import exact_interval, share
 from tasks.cleaning.pii import KINDS, mask
 
 _TYPES = {
@@ -71,22 +72,9 @@ def _rows(name: str, tallies: dict[str, Counter[str]]) -> None:
     everything = ("all", *(tallies[of].total() for of in ("there", "found", "replaced")))
     for kind, there, found, replaced in [*counted, everything]:
         print(
-            f"| {name} | {kind} | {there} | {found} | {_share(found, there)} | {_interval(there, there)[0]:.3f} "
-            f"| {replaced} | {_share(found, replaced)} |"
+            f"| {name} | {kind} | {there} | {found} | {share(found, there, 3)} | {exact_interval(there, there)[0]:.3f} "
+            f"| {replaced} | {share(found, replaced, 3)} |"
         )
-
-
-def _share(hits: int, of: int) -> str:
-    low, high = _interval(hits, of)
-    return f"{hits / of:.3f} [{low:.3f}, {high:.3f}]" if of else ""
-
-
-def _interval(hits: int, of: int) -> tuple[float, float]:
-    """The exact 95 % interval; of all hits its lower end is the best that so few cases allow."""
-    from scipy.stats import beta
-
-    low = float(beta.ppf(0.025, hits, of - hits + 1)) if hits else 0.0
-    return low, float(beta.ppf(0.975, hits + 1, of - hits)) if hits < of else 1.0
 
 
 def _masked(text: str) -> tuple[str, Counter[str]]:
