@@ -55,19 +55,12 @@ class Trial(NamedTuple):
     peak: int  # bytes, the most the process ever held
 
 
-class Calibration(NamedTuple):
-    """All trials, and what the process held before the first of them."""
-
-    base: int
-    trials: tuple[Trial, ...]
-
-
 class CalibrationError(RuntimeError):
     """The steps could not be done here; the message says why."""
 
 
-def calibrate(task: Task, folder: Path) -> Calibration:
-    """Do the steps in a child process that works in `folder`.
+def calibrate(task: Task, folder: Path) -> tuple[Trial, ...]:
+    """Do the steps of every size in a child process that works in `folder`.
 
     Raises:
         CalibrationError: it failed, ran out of memory, or took more than a quarter of an hour.
@@ -88,22 +81,20 @@ def calibrate(task: Task, folder: Path) -> Calibration:
         raise CalibrationError(last[0]) from error
     except (OSError, ValueError, IndexError, subprocess.TimeoutExpired) as error:
         raise CalibrationError(f"{type(error).__name__}: {error}") from error
-    return Calibration(found["base"], tuple(Trial(*trial) for trial in found["trials"]))
+    return tuple(Trial(*trial) for trial in found)
 
 
-def perform(task: Task, folder: Path) -> Calibration:
+def perform(task: Task, folder: Path) -> tuple[Trial, ...]:
     """Do the steps in this process, smallest first: the most memory held so far is that of the last trial."""
     _load_everything(task, folder / "warm")
-    base = _peak_memory(now=True)
-    trials = [
+    return tuple(
         _trial(task, rows, micro_batches, folder / str(number))
         for number, (rows, micro_batches) in enumerate(task.sizes)
-    ]
-    return Calibration(base, tuple(trials))
+    )
 
 
 def _load_everything(task: Task, folder: Path) -> None:
-    """Train a tiny network on the way, so that the base holds every library that a training loads."""
+    """Train a tiny network on the way, so that the first trial already holds every library."""
     tiny = ModelConfig(
         vocab_size=task.model.vocab_size,
         hidden_size=8,
@@ -241,17 +232,16 @@ def _random_shards(folder: Path, vocabulary: int, tokens: int, validated: int) -
     return folder
 
 
-def _peak_memory(*, now: bool = False) -> int:
-    """The most memory that this process ever held, in bytes, or what it holds `now`.
+def _peak_memory() -> int:
+    """The most memory that this process ever held, in bytes.
 
     Linux keeps the peak of the process; `getrusage` would tell its parent's if that was more.
     """
     import psutil
 
-    name = "VmRSS" if now else "VmHWM"
     try:
         lines = _STATUS.read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) << 10 for line in lines if line.startswith(f"{name}:"))
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM:"))
     except (OSError, StopIteration):
         return int(psutil.Process().memory_info().rss)
 
@@ -259,9 +249,7 @@ def _peak_memory(*, now: bool = False) -> int:
 def main() -> None:
     """Read a task, do it, write what was measured."""
     found = perform(Task.model_validate_json(sys.stdin.read()), Path(sys.argv[1]))
-    sys.stdout.write(
-        json.dumps({"base": found.base, "trials": [list(trial) for trial in found.trials]}) + "\n"
-    )
+    sys.stdout.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

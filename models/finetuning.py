@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from models.budget import BudgetConfig
-from models.checkpoint import VerifiedCheckpointIO
+from models.checkpoint_io import VerifiedCheckpointIO
 from models.examples import Example, ExampleSampler, example_loader
 from models.execution import reproducible, resolve_precision
 from models.finetuning_config import FineTuningConfig

@@ -17,7 +17,7 @@ import torch
 
 from models.accumulation import fewest, smallest_fitting
 from models.budget import BudgetConfig
-from models.calibration import Calibration, Task, Trial, calibrate
+from models.calibration import Task, Trial, calibrate
 from models.config import ModelConfig
 from models.energy import ESTIMATE, RAPL
 from models.execution import resolve_precision
@@ -39,9 +39,8 @@ _FLOOR, _USUAL, _CEILING = 1.0, 1.2, 1.4
 """What a byte of tensors can cost, because a heap has gaps: at least, where the trials lie too near each other to
 tell, and at most; beyond, the line is noise."""
 
-_TELLING = (
-    64 << 20
-)  # bytes of tensors between two trials: libraries that are loaded late weigh up to a third of it
+_TELLING = 64 << 20
+"""Bytes of tensors between two trials: libraries that are loaded late weigh up to a third of it."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +94,8 @@ def forecast_pretraining(
     tried = _rows_to_try(
         rows, step_flops / training.batch_size, seconds, device, precision, lambda n: need(n).total, room
     )
-    small = max(1, tried // _PROBE_SHARE)
-    sizes = [(small, 1), (tried, 1), (tried, 2)][
-        0 if small < tried else 1 : 3 if training.micro_batches > 1 else 2
-    ]
-    found = calibrate(Task(model=model, training=training, sizes=tuple(sizes)), folder)
+    sizes = _sizes(tried, several=training.micro_batches > 1)
+    trials = calibrate(Task(model=model, training=training, sizes=sizes), folder)
     tokens = training.steps * training.batch_size * training.context_length
     per_token = training_flops_per_token(
         model,
@@ -109,7 +105,15 @@ def forecast_pretraining(
         causal_fraction=training.causal_rows / training.batch_size,
     )
     return _forecast(
-        model, training, found, need, rows, training.micro_batches, tokens, per_token.counted * tokens, budget
+        model,
+        training,
+        trials,
+        need,
+        rows,
+        training.micro_batches,
+        tokens,
+        per_token.counted * tokens,
+        budget,
     )
 
 
@@ -140,12 +144,11 @@ def forecast_finetuning(
     flops = finetuning_flops(model, training.batch_size, length, words=words)
     each = flops / training.batch_size
     tried = _rows_to_try(training.batch_size, each, seconds, device, precision, lambda n: need(n).total, room)
-    small = max(1, tried // _PROBE_SHARE)
-    sizes = [(small, 1), (tried, 1)][0 if small < tried else 1 :]
-    found = calibrate(Task(model=model, training=training, head=task, sizes=tuple(sizes)), folder)
+    sizes = _sizes(tried, several=False)
+    trials = calibrate(Task(model=model, training=training, head=task, sizes=sizes), folder)
     tokens = training.steps * training.batch_size * length
     return _forecast(
-        model, training, found, need, training.batch_size, 1, tokens, flops * training.steps, budget
+        model, training, trials, need, training.batch_size, 1, tokens, flops * training.steps, budget
     )
 
 
@@ -169,10 +172,17 @@ def _rows_to_try(
     return smallest_fitting(fewer, need, room // 2) or 1
 
 
+def _sizes(tried: int, *, several: bool) -> tuple[tuple[int, int], ...]:
+    """The trials' (rows, micro-batches), smallest first: a few rows, all rows, and `several` micro-batches of them."""
+    small = max(1, tried // _PROBE_SHARE)
+    few = [(small, 1)] if small < tried else []
+    return (*few, (tried, 1), (tried, 2)) if several else (*few, (tried, 1))
+
+
 def _forecast(
     model: ModelConfig,
     training: OptimisationConfig,
-    found: Calibration,
+    trials: tuple[Trial, ...],
     need: Callable[[int], Need],
     rows: int,
     micro_batches: int,
@@ -181,9 +191,9 @@ def _forecast(
     budget: BudgetConfig,
 ) -> Forecast:
     whole = need(rows)
-    base, slope = _line(found, need, rows)
-    last = found.trials[-1]
-    step, cpu, joules = _whole_step(found.trials, rows, micro_batches)
+    base, slope = _line(trials, need, rows)
+    last = trials[-1]
+    step, cpu, joules = _whole_step(trials, rows, micro_batches)
     seconds = training.steps * step + _between_steps(training, last)
     share = seconds / (training.steps * step)
     if joules is not None:
@@ -205,16 +215,16 @@ def _forecast(
         step_seconds=step,
         energy_method=method,
         tried=", ".join(
-            f"{trial.rows} x {trial.micro_batches} rows {trial.seconds:.3g} s" for trial in found.trials
+            f"{trial.rows} x {trial.micro_batches} rows {trial.seconds:.3g} s" for trial in trials
         ),
     )
 
 
-def _line(found: Calibration, need: Callable[[int], Need], rows: int) -> tuple[int, float]:
+def _line(trials: tuple[Trial, ...], need: Callable[[int], Need], rows: int) -> tuple[int, float]:
     """What a process holds without tensors, and what a byte of tensors costs, from the trials' peaks."""
     if _device().type == "cuda":
         return 0, 1.0
-    small, large = found.trials[0], found.trials[-1]
+    small, large = trials[0], trials[-1]
     large_need = need(large.rows).total
     if large.rows == rows:
         return large.peak - large_need, 1.0  # tried whole: what was held is what is told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -40,7 +41,7 @@ class Told:
         return math.isfinite(self.norm) and all(math.isfinite(loss) for loss in self.losses)
 
 
-class GuardedStep(pl.LightningModule):
+class GuardedStep(pl.LightningModule, ABC):
     """Lightning's manual optimisation, so that its step, its batch and ours are the same thing.
 
     There is no state between micro-batches to save, and a signal is always obeyed at a step's border. Ranks
@@ -58,13 +59,13 @@ class GuardedStep(pl.LightningModule):
         self.guard = SpikeGuard(config.spike_sigma, config.spike_window)
         self.stop = StopRequest()
 
+    @abstractmethod
     def accumulate(self, batch: Any) -> Tensor:
         """Leave the batch's gradients in the parameters; return its numbers as float64, the loss first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def losses(self, batch: Any) -> Iterator[Tensor]:
         """The losses that `accumulate` differentiates, one by one."""
-        raise NotImplementedError
 
     def described(self, totals: list[float]) -> dict[str, float]:
         """Turn the mean of all ranks' totals into metrics."""
@@ -124,9 +125,8 @@ class GuardedStep(pl.LightningModule):
             ranks = self._ranks_with_bad_gradient(batch)
         hint = self._blame(batch.step, ranks) if self.trainer.is_global_zero else ""
         if not alone:
-            self.trainer.strategy.barrier(
-                "blame"
-            )  # a rank that left would have this one ended before it wrote
+            # a rank that left would have this one ended before it wrote
+            self.trainer.strategy.barrier("blame")
         where = f" on rank {', '.join(map(str, ranks))}" if ranks and not alone else ""
         raise NonFiniteError(
             f"step {batch.step + 1}: loss {told.totals[0]}, gradient norm {told.norm}{where}; the weights were "

@@ -21,7 +21,6 @@ from torch.utils.data import DataLoader
 
 from models.checkpoint import (
     CheckpointError,
-    VerifiedCheckpointIO,
     latest_valid,
     load_state,
     load_weights,
@@ -29,6 +28,7 @@ from models.checkpoint import (
     refuse_other_identity,
     remove_leftovers,
 )
+from models.checkpoint_io import VerifiedCheckpointIO
 from models.guarded_step import GuardedStep
 from models.monitor import Monitor
 from models.rank_watch import RankWatch

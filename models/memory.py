@@ -45,9 +45,8 @@ class Need(NamedTuple):
     weights: int
     gradients: int
     optimiser: int
-    activations: (
-        int  # of a micro-batch with its logits, or what lives for a moment in another phase, if that is more
-    )
+    activations: int
+    """Of a micro-batch with its logits, or what lives for a moment in another phase, if that is more."""
 
     @property
     def total(self) -> int:

@@ -13,7 +13,8 @@ from typing import Any
 import pytorch_lightning as pl
 
 from models import random_states
-from models.checkpoint import CheckpointError, VerifiedCheckpointIO, checkpoint_path
+from models.checkpoint import CheckpointError, checkpoint_path
+from models.checkpoint_io import VerifiedCheckpointIO
 from models.meter import METERED, Meter
 from models.signals import StopTraining
 
@@ -171,19 +172,15 @@ class Monitor(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
     ) -> None:
         """Let a checkpoint that is being written become whole; never begin one after an error."""
-        if trainer.is_global_zero:
-            self._meter.save(now=True)
+        self._close(trainer)
         try:
             _checkpoints(trainer).wait()
         except Exception as error:  # the first error is the one to be told
             logger.warning("the last checkpoint could not be written: %s", error)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Close the bar and the meter's book; after an error, Lightning does not come here."""
-        if trainer.is_global_zero:
-            self._meter.save(now=True)
-        if self._progress is not None:
-            self._progress.close()
+        """Leave the terminal and the meter's book in order; after an error, Lightning does not come here."""
+        self._close(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """The latest value of every metric, so that a finished run can tell them again."""
@@ -219,6 +216,12 @@ class Monitor(pl.Callback):
                 trainer.world_size,
                 checkpoint["world_size"],
             )
+
+    def _close(self, trainer: pl.Trainer) -> None:
+        if trainer.is_global_zero:
+            self._meter.save(now=True)
+        if self._progress is not None:
+            self._progress.close()
 
     def _save(self, trainer: pl.Trainer) -> None:
         trainer.save_checkpoint(checkpoint_path(self._folder, trainer.global_step))

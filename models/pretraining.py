@@ -54,9 +54,8 @@ class Pretraining(GuardedStep):
         """Train `network` through `trunk`, which is its trunk or the compiled twin of it."""
         super().__init__(network, config, precision, blame)
         self._config = config
-        self._objective = (
-            _Loss(network, trunk, config, mask_id),
-        )  # in a tuple, or each weight had two names
+        # in a tuple, or each weight had two names
+        self._objective = (_Loss(network, trunk, config, mask_id),)
 
     def configure_model(self) -> None:
         """Deal the weights out, if that is how ranks share the work."""

@@ -25,8 +25,9 @@ from torch import Tensor, distributed, nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
-from models.checkpoint import WEIGHT_ROWS, VerifiedCheckpointIO, load_state, verify
+from models.checkpoint import WEIGHT_ROWS, load_state, verify
 from models.checkpoint_files import WEIGHTS, CheckpointError
+from models.checkpoint_io import VerifiedCheckpointIO
 from models.dtensors import cut_like, local, own_rows
 from models.row_files import MARK, PATTERN, Part, RowFiles, cut, write_rows
 

@@ -51,7 +51,5 @@ class StopRequest:
     def _take(self, number: int, _frame: FrameType | None) -> None:
         # Nothing is logged: a handler may interrupt the logging of the very thread it would wait for.
         if self.signal:
-            os._exit(
-                exit_status(number)
-            )  # nothing is finished or waited for; checkpoints are whole or absent
+            os._exit(exit_status(number))  # waiting for nothing: checkpoints are whole or absent
         self.signal = number

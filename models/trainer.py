@@ -20,7 +20,7 @@ from torch.distributed.tensor import DTensor
 
 from models.accumulation import settled
 from models.budget import BudgetConfig
-from models.checkpoint import VerifiedCheckpointIO
+from models.checkpoint_io import VerifiedCheckpointIO
 from models.config import ModelConfig
 from models.execution import maybe_compile, reproducible, resolve_precision, training_flops
 from models.flops import pretraining_flops

@@ -236,9 +236,8 @@ class History:
         kept = path.read_text(encoding="utf-8") if path.exists() else ""
         for line in kept.splitlines():
             self._replay(line)
-        if kept and not kept.endswith(
-            "\n"
-        ):  # The next line must not continue the one a killed process was writing.
+        if kept and not kept.endswith("\n"):
+            # The next line must not continue the one a killed process was writing.
             with path.open("a", encoding="utf-8") as handle:
                 handle.write("\n")
         self._read = path.stat().st_size if path.exists() else 0

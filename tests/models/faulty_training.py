@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from models import checkpoint, pretraining
+from models import checkpoint_io, pretraining
 from models.trainer import train
 from tests.models.tiny_training import IDENTITY, TINY, tiny_config, weights_digest
 
@@ -30,7 +30,7 @@ from tests.models.tiny_training import IDENTITY, TINY, tiny_config, weights_dige
 def put_in(faults: dict[str, Any]) -> None:
     """Patch this process so that the faults happen."""
     _into_losses(faults.get("scale", {}), faults.get("gradient", {}), faults.get("pause", 0.0))
-    real_fill = checkpoint.VerifiedCheckpointIO._fill
+    real_fill = checkpoint_io.VerifiedCheckpointIO._fill
 
     def fill(self: Any, folder: Path, weights: Any, state: Any) -> None:
         time.sleep(faults.get("slow_save", 0.0))
@@ -39,7 +39,7 @@ def put_in(faults: dict[str, Any]) -> None:
             _kill_at_sync(deadly)
         real_fill(self, folder, weights, state)
 
-    checkpoint.VerifiedCheckpointIO._fill = fill  # type: ignore[method-assign]
+    checkpoint_io.VerifiedCheckpointIO._fill = fill  # type: ignore[method-assign]
 
 
 def _into_losses(scale: dict[str, float], gradient: dict[str, int], pause: float) -> None:

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from models import checkpoint as module
+from models import checkpoint_io as module
 from models.checkpoint import (
     CheckpointError,
     IdentityError,
-    VerifiedCheckpointIO,
     checkpoint_path,
     latest_valid,
     load_weights,
@@ -27,6 +26,7 @@ from models.checkpoint import (
     verify,
 )
 from models.checkpoint_files import describe, write_manifest
+from models.checkpoint_io import VerifiedCheckpointIO
 
 IDENTITY = {"model.hidden_size": "32", "data": "abc"}
 Usage = namedtuple("Usage", "total used free")

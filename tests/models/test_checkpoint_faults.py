@@ -20,8 +20,9 @@ import pytest
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
-from models import checkpoint, checkpoint_files
-from models.checkpoint import CheckpointError, VerifiedCheckpointIO, checkpoint_path, latest_valid, verify
+from models import checkpoint_files, checkpoint_io
+from models.checkpoint import CheckpointError, checkpoint_path, latest_valid, verify
+from models.checkpoint_io import VerifiedCheckpointIO
 from tests.models.processes import in_child, killed_at, watched
 
 NOBODY = 65534
@@ -128,7 +129,7 @@ def test_killed_while_it_commits_lightning_loses_the_last_file_and_ours_nothing(
         newest = latest_valid(tmp_path)
         assert newest is not None and newest.name in ("step-000000001", "step-000000002")
         assert not list(elsewhere.iterdir())
-        checkpoint.remove_leftovers(tmp_path)
+        checkpoint_files.remove_leftovers(tmp_path)
         shutil.rmtree(checkpoint_path(tmp_path, 2), ignore_errors=True)
     # two files, the manifest, five syncs, publishing; LATEST written, synced, replaced, synced
     assert kills == 13
@@ -141,7 +142,7 @@ def killed_while_saving(folder: Path, step: int) -> None:
     counter = [0]
     for place, name in (
         (os, "fsync"), (Path, "rename"), (Path, "replace"), (Path, "write_text"),
-        (checkpoint, "save_file"), (torch, "save"),
+        (checkpoint_io, "save_file"), (torch, "save"),
     ):  # fmt: skip
         setattr(place, name, killed_at(step, getattr(place, name), counter))
     save(folder, 2)
@@ -237,7 +238,7 @@ def test_whatever_fails_there_is_a_valid_checkpoint_at_every_moment(
                     continue
     assert (watch.looks > 20, watch.without) == (True, 0)
     save(tmp_path, 60)  # what failed to be deleted goes with the next one
-    checkpoint.remove_leftovers(tmp_path)
+    checkpoint_files.remove_leftovers(tmp_path)
     assert sorted(path.name[-2:] for path in tmp_path.iterdir()) == ["55", "60", "ST"]
 
 
@@ -303,14 +304,14 @@ def test_in_the_background_what_is_written_is_what_was_there_at_the_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plugin = VerifiedCheckpointIO({}, "network.", background=True)
-    real, begun, path = checkpoint.save_file, [], checkpoint_path(tmp_path, 1)
+    real, begun, path = checkpoint_io.save_file, [], checkpoint_path(tmp_path, 1)
 
     def slow(*args: Any, **options: Any) -> None:
         begun.append(True)
         time.sleep(0.2)
         real(*args, **options)
 
-    monkeypatch.setattr(checkpoint, "save_file", slow)
+    monkeypatch.setattr(checkpoint_io, "save_file", slow)
     given = contents(1)
     plugin.save_checkpoint(given, path)
     given["state_dict"]["network.w"].fill_(9.0)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from models.budget import BudgetConfig
-from models.calibration import Calibration, CalibrationError, Task, Trial, calibrate
+from models.calibration import CalibrationError, Task, Trial, calibrate
 from models.forecast import _between_steps, _line, _whole_step, forecast_pretraining
 from models.memory import Need
 from models.training_config import TrainingConfig
@@ -40,11 +40,11 @@ def test_memory_lies_on_the_line_through_the_trials() -> None:
     def peak(rows: int, megabytes: int) -> Trial:
         return trial(rows, 1, 1.0, peak=megabytes << 20)
 
-    found = Calibration(900, (peak(2, 1_250), peak(8, 1_625)))  # of 200 and 500 MB of tensors
+    found = (peak(2, 1_250), peak(8, 1_625))  # of 200 and 500 MB of tensors
     assert _line(found, need, 16) == (1_000 << 20, 1.25)
     assert _line(found, need, 8) == (1_125 << 20, 1.0)  # what was tried whole is what is told
-    assert _line(Calibration(900, (peak(2, 1_000), peak(8, 1_900))), need, 16)[1] == 1.4
-    assert _line(Calibration(900, (peak(7, 1_000), peak(8, 1_900))), need, 16)[1] == 1.2  # too near to tell
+    assert _line((peak(2, 1_000), peak(8, 1_900)), need, 16)[1] == 1.4
+    assert _line((peak(7, 1_000), peak(8, 1_900)), need, 16)[1] == 1.2  # too near to tell
 
 
 def test_what_comes_between_steps_is_counted_as_often_as_it_comes() -> None:

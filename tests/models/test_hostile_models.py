@@ -16,8 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.checkpoint import CheckpointError, VerifiedCheckpointIO, checkpoint_path, latest_valid
+from models.checkpoint import CheckpointError, checkpoint_path, latest_valid
 from models.checkpoint_files import describe, write_manifest
+from models.checkpoint_io import VerifiedCheckpointIO
 from models.export import load_pretrained, save_pretrained
 from models.transformer import LanguageModel
 from tests.models.tiny_training import TINY

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from models import checkpoint
+from models import checkpoint_io
 from models.checkpoint import CheckpointError, IdentityError, checkpoint_path, load_state
 from models.trainer import TrainingResult, train
 from tests.models.processes import Child, watched
@@ -212,7 +212,9 @@ def test_other_code_is_told_since_bits_may_differ(
     copied: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.rmtree(newest(copied))
-    monkeypatch.setattr(checkpoint, "made_with", lambda: {"torch": "0.1", "lightning": "0.2", "models": "0"})
+    monkeypatch.setattr(
+        checkpoint_io, "made_with", lambda: {"torch": "0.1", "lightning": "0.2", "models": "0"}
+    )
     run(copied / "shards", copied / "run")
     assert f"torch was {torch.__version__}, is 0.1" in caplog.text
 
@@ -245,7 +247,7 @@ def same_tensors(one: Any, other: Any) -> bool:
 def test_a_failure_in_the_background_ends_the_run_at_the_next_step(
     trained: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, steps = checkpoint.save_file, []
+    real, steps = checkpoint_io.save_file, []
 
     def failing(weights: Any, path: Path, **options: Any) -> None:
         if "step-000000010" in str(path):
@@ -258,7 +260,7 @@ def test_a_failure_in_the_background_ends_the_run_at_the_next_step(
             if thread.name == "checkpoint-writer":
                 thread.join()
 
-    monkeypatch.setattr(checkpoint, "save_file", failing)
+    monkeypatch.setattr(checkpoint_io, "save_file", failing)
     config, shards, folder = tiny_config(checkpoint_async=True), trained[0] / "shards", tmp_path / "run"
     with pytest.raises(OSError, match="No space left"):
         train(TINY, config, shards, folder, on_metrics=on_metrics, identity=IDENTITY, progress=False)
