@@ -22,7 +22,7 @@ from tasks.cleaning.rules import OtherLanguage
 from tasks.cleaning.shingles import words
 from tasks.cleaning.standardisation import standardise
 from tasks.sources import catalogue
-from tasks.sources.config import TranslationPackage
+from tasks.sources.labelled_config import TranslationPackage
 from tasks.sources.localisation import pairs
 from tasks.sources.outcomes import Kept
 from tasks.sources.packages import fetch

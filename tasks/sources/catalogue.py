@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from typing import TypedDict
 
-from tasks.sources.config import (
+from tasks.sources.config import PackageSource, SamplesSource, Source
+from tasks.sources.labelled_config import (
     LabelledSamples,
     LabelledSources,
-    PackageSource,
     ProbePackage,
     ProbeSamples,
     ProbeSources,
     QuestionAnsweringPackage,
-    SamplesSource,
     SentimentPackage,
-    Source,
     TranslationPackage,
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
@@ -128,3 +129,16 @@ def split_glob(path: str) -> tuple[Path, str]:
     parts = Path(path).parts
     fixed = next((i for i, part in enumerate(parts) if _WILDCARD.search(part)), len(parts) - 1)
     return Path(*parts[:fixed]), "/".join(parts[fixed:])
+
+
+def refuse_same_titles(sources: Iterable[Described]) -> None:
+    """Titles tell sources apart in reports and ledgers.
+
+    Raises:
+        ValueError: naming the title that two of them have.
+    """
+    titles: set[str] = set()
+    for source in sources:
+        if source.title in titles:
+            raise ValueError(f"two sources are called {source.title!r}; give one of them a `name` of its own")
+        titles.add(source.title)

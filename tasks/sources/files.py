@@ -11,12 +11,13 @@ from tasks.errors import SourceError, UnknownError
 from tasks.sources import blobs
 from tasks.sources.blobs import Stored
 from tasks.sources.compression import Blob, DamagedError
-from tasks.sources.config import DocumentColumns, FilesSource, HttpSource, ProbeFiles, SentimentFiles
-from tasks.sources.config import QuestionAnsweringFiles as AnsweringFiles
-from tasks.sources.config import TranslationFiles as PairFiles
+from tasks.sources.config import DocumentColumns, FilesSource, HttpSource
 from tasks.sources.downloads import Wanted, file_name, kept
 from tasks.sources.downloads import fetch as download
 from tasks.sources.formats import ARCHIVES, READERS, TEXTS, TWICE, kind_of, left_out
+from tasks.sources.labelled_config import ProbeFiles, SentimentFiles
+from tasks.sources.labelled_config import QuestionAnsweringFiles as AnsweringFiles
+from tasks.sources.labelled_config import TranslationFiles as PairFiles
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcome, Outcomes, unusable
 from tasks.sources.records import Record, Records
 from tasks.sources.remote_memory import Memory

@@ -23,19 +23,21 @@ from tasks.sources.config import (
     HttpSource,
     HuggingFaceSource,
     IngestionConfig,
+    PackageSource,
+    SamplesSource,
+    Source,
+)
+from tasks.sources.config_base import AnyFiles, AnyPackage, Readable
+from tasks.sources.labelled_config import (
     LabelledSamples,
     LabelledSource,
     LabelledSources,
-    PackageSource,
     ProbeFiles,
     ProbePackage,
     ProbeSamples,
     ProbeSource,
     ProbeSources,
-    SamplesSource,
-    Source,
 )
-from tasks.sources.config_base import AnyFiles, AnyPackage, Readable
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcomes, digest
 from tasks.sources.packages import fetch_all
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.sources.config import (
+from tasks.sources.files import Interpret
+from tasks.sources.labelled_config import (
     QuestionAnsweringFiles,
     QuestionAnsweringPackage,
     SentimentFiles,
@@ -15,7 +16,6 @@ from tasks.sources.config import (
     TranslationFiles,
     TranslationPackage,
 )
-from tasks.sources.files import Interpret
 from tasks.sources.localisation import pairs
 from tasks.sources.outcomes import Kept, LeftOut, Outcome, Outcomes, Place, digest, unusable
 from tasks.sources.readers import json_rows, vader_rows

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.sources.archives import members
-from tasks.sources.config import TranslationPackage
+from tasks.sources.labelled_config import TranslationPackage
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcome, Outcomes
 from tasks.sources.readers import decoded, uri_of
 

@@ -17,8 +17,8 @@ from typing import Any
 from tasks.errors import SourceError
 from tasks.sources import probe_pairs
 from tasks.sources.archives import members
-from tasks.sources.config import ProbeFiles, ProbePackage
 from tasks.sources.files import Interpret
+from tasks.sources.labelled_config import ProbeFiles, ProbePackage
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcome, Outcomes, Place, unusable
 from tasks.sources.readers import decoded, json_rows, uri_of
 from tasks.sources.records import Record

@@ -13,7 +13,8 @@ from random import Random
 
 from tasks.sources import sample_rows
 from tasks.sources import sample_words as words
-from tasks.sources.config import LabelledSamples, SamplesSource
+from tasks.sources.config import SamplesSource
+from tasks.sources.labelled_config import LabelledSamples
 from tasks.sources.outcomes import Kept, Outcomes
 
 DOMAINS = ("books", "articles", "web", "social")

@@ -12,7 +12,7 @@ import json, re, resource, sys
 import pyarrow.parquet
 pyarrow.array(["its allocator reserves a gigabyte at the first use"])
 from tasks.sources import files
-from tasks.sources.config import FilesSource
+from tasks.sources.config import (FilesSource)
 
 def status(name):
     return int(re.search(name + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1]) << 10

@@ -4,8 +4,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from tasks.sources.catalogue import DEMO_LABELLED, DEMO_SOURCES, SMOKE_LABELLED, SMOKE_SOURCES
-from tasks.sources.config import FilesSource, IngestionConfig, LabelledSources, Source
+from tasks.sources.config import FilesSource, IngestionConfig, Source
 from tasks.sources.config_base import split_glob
+from tasks.sources.labelled_config import LabelledSources
 
 FILES = {"type": "files", "domain": "books", "licence": "CC0-1.0"}
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import SourceError
 from tasks.sources import files, labelled
-from tasks.sources.config import QuestionAnsweringFiles, SentimentFiles, TranslationFiles
+from tasks.sources.labelled_config import QuestionAnsweringFiles, SentimentFiles, TranslationFiles
 from tasks.sources.outcomes import Bad, Kept, Outcome
 
 LIMIT = 1 << 16

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from tasks import tables
 from tasks.errors import SourceError
 from tasks.sources.catalogue import DEMO_PROBES, SMOKE_PROBES
-from tasks.sources.config import IngestionConfig, ProbePackage, SamplesSource
+from tasks.sources.config import IngestionConfig, SamplesSource
 from tasks.sources.ingest import IngestionSummary, ingest, observe
+from tasks.sources.labelled_config import ProbePackage
 from tasks.sources.outcomes import Bad, Kept
 from tasks.sources.probes import rows
 

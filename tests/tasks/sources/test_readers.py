@@ -9,12 +9,8 @@ from archives_of_ours import sdist, sha256, tar_gz, wheel, zipped
 
 from tasks.errors import SourceError
 from tasks.sources import labelled, readers
-from tasks.sources.config import (
-    PackageSource,
-    QuestionAnsweringPackage,
-    SentimentPackage,
-    TranslationPackage,
-)
+from tasks.sources.config import PackageSource
+from tasks.sources.labelled_config import QuestionAnsweringPackage, SentimentPackage, TranslationPackage
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcome
 
 LIMIT = 1 << 20

@@ -6,7 +6,8 @@ import pytest
 
 from tasks import tables
 from tasks.sources import samples
-from tasks.sources.config import LabelledSamples, SamplesSource
+from tasks.sources.config import SamplesSource
+from tasks.sources.labelled_config import LabelledSamples
 from tasks.sources.outcomes import Kept, unusable
 
 

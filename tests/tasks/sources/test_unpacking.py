@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from memory_of_reading import memory_of_reading
 
 from tasks.sources import files, parquet_rows, unpacking
-from tasks.sources.config import FilesSource, SentimentFiles
+from tasks.sources.config import FilesSource
+from tasks.sources.labelled_config import SentimentFiles
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcome
 
 LIMIT = 1 << 20
