@@ -79,6 +79,7 @@ def sign_again(folder: Path) -> None:
 
 
 def load_checkpoint(folder: Path) -> None:
+    """As a caller who asks for the unsafe way would; the plugin has no such way."""
     VerifiedCheckpointIO({}, PREFIX).load_checkpoint(folder, weights_only=False)
 
 
