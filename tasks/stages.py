@@ -21,6 +21,7 @@ cleaning = Stage(
     core="tasks.cleaning.clean:clean",
     contracts={"documents.parquet": "clean_documents", **_LABELLED},
     optional=frozenset(_LABELLED),
+    observe="tasks.cleaning.names:observe",
 )
 _SPLITS = ("train", "validation", "test", "continuation")  # the last is what a retraining goes on with
 tokenization = Stage(

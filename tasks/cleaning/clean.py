@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tasks import tables
+from tasks import durable, tables
 from tasks.artifacts import Artifact
 from tasks.cleaning import documents, labelled
 from tasks.cleaning.changes import Changes
@@ -67,7 +67,7 @@ def clean(inputs: Mapping[str, Artifact], config: CleaningConfig, folder: Path) 
     ledger.balance()
     ledger.write_quarantine(folder / "quarantine.parquet")
     report = json.dumps(ledger.report(), ensure_ascii=False, indent=1, sort_keys=True)
-    (folder / "filter_report.json").write_text(report + "\n", encoding="utf-8")
+    durable.write(folder / "filter_report.json", report + "\n")
     return _summary(ledger, index)
 
 

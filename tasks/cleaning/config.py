@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from tasks.cleaning.c4 import C4Rules
 from tasks.cleaning.fineweb import FineWebRules
 from tasks.cleaning.gopher import GopherRules
+from tasks.cleaning.names import NamesConfig
 from tasks.cleaning.patterns import PatternConfig
 from tasks.cleaning.pii import PersonalDataConfig
 from tasks.config import StageConfig
@@ -180,6 +181,9 @@ class CleaningConfig(StageConfig):
     )
     personal_data: PersonalDataConfig = Field(
         default=PersonalDataConfig(), description="Personal data that placeholders stand in for."
+    )
+    names: NamesConfig = Field(
+        default=NamesConfig(), description="Names in documents, found by a model of your own."
     )
     splits: SplitConfig = Field(default=SplitConfig(), description="Shares held out.")
     contamination_words: int = Field(

@@ -25,6 +25,7 @@ from tasks.cleaning.contamination import HeldOut
 from tasks.cleaning.duplicates import exact_duplicates, leaks, near_duplicates
 from tasks.cleaning.language import UNDETERMINED, Language
 from tasks.cleaning.ledger import DOCUMENTS, Ledger
+from tasks.cleaning.names import Names
 from tasks.cleaning.page import Finding, Page
 from tasks.cleaning.paragraphs import Paragraphs
 from tasks.cleaning.pool import Failure, Pool, Prepared
@@ -106,6 +107,7 @@ def _judge(
     """First pass: yield the documents that no rule objects to, and remember what copies are found by."""
     failures = _Failures(pq.read_metadata(source).num_rows, config.max_bad_ratio)
     rules_for = cache(partial(build, config))
+    names = Names(config.names, config.personal_data.kinds)
     with Pool(config.extraction, config.personal_data.kinds) as pool:
         for position, (raw, outcome) in enumerate(pool.prepare(_received(source, ledger))):
             if position and position % _EVERY == 0:
@@ -114,6 +116,7 @@ def _judge(
                 failures.add(raw, outcome)
                 ledger.drop(DOCUMENTS, position, raw, Finding(*outcome), raw["text"])
                 continue
+            outcome = names.without(outcome)
             ledger.mask(DOCUMENTS, raw, outcome.masked)
             ledger.change(DOCUMENTS, raw, outcome.changes)
             outcome = _without_refused_lines(raw, outcome, config, ledger)

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tasks.cleaning.pii import KINDS
 from tasks.reporting.config import ReportingConfig
 from tasks.reporting.filter_picture import waterfall
 from tasks.reporting.page import Section, amount, percent, size
@@ -77,6 +78,8 @@ def dropped(evidence: Evidence, config: ReportingConfig, folder: Path) -> Sectio
             "are not found this way.",
         )
         kinds = sorted({kind for counts in found.values() for kind in counts} - {"records"})
+        if named := [kind for kind in kinds if kind not in KINDS]:
+            section.say(f"A model that the configuration gives found these in documents: {', '.join(named)}.")
         rows_found = [
             (name, counts["records"], *(counts.get(kind, 0) for kind in kinds))
             for name, counts in found.items()
