@@ -86,11 +86,15 @@ def measure(
     expected, tally = contents(folder / "undisturbed"), Tally()
     watcher = os.fork()
     if watcher == 0:
-        os._exit(_watch(folder))
+        try:
+            os._exit(_watch(folder))
+        finally:  # never back into this function's callers, which would tidy up after the process that goes on
+            os._exit(1)
     while tally.kills < kills:
         _one_lifecycle(folder, kills, chance, longest, settings, expected, tally)
     (folder / "stop").touch()
-    os.waitpid(watcher, 0)
+    if os.waitpid(watcher, 0)[1]:
+        raise RuntimeError("the watcher failed, so nothing is known of the moments in between")
     seen: dict[str, Any] = json.loads((folder / "seen.json").read_text(encoding="utf-8"))
     return tally, seen
 
@@ -211,9 +215,12 @@ def _places(final: Path) -> tuple[Path, Path]:
 
 
 def _valid(final: Path) -> bool:
-    return (
-        any(place.is_dir() and latest_valid(place) for place in _places(final)) or (final / MANIFEST).exists()
-    )
+    """Whether there is a valid checkpoint or the finished model; no, where one moved while it was looked at."""
+    try:
+        found = any(place.is_dir() and latest_valid(place) for place in _places(final))
+    except OSError:
+        return False
+    return found or (final / MANIFEST).exists()
 
 
 def _surely_without(final: Path) -> bool:
@@ -228,7 +235,10 @@ def _surely_without(final: Path) -> bool:
 
 
 def _listing(final: Path) -> list[str]:
-    return sorted(str(path) for place in (*_places(final), final) for path in place.glob("*"))
+    try:
+        return sorted(str(path) for place in (*_places(final), final) for path in place.glob("*"))
+    except OSError:  # it moved: no listing equals the next
+        return [str(time.monotonic())]
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ of numbers stay tables, and single facts are gathered in one. A new kind of exam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard
 
 from tasks.reporting.blocks import Cell, plain
@@ -16,6 +16,7 @@ from tasks.reporting.safe_text import cut, safe
 from tasks.reporting.task_verdict import spoken
 
 _CELL = 240  # characters of an example's text in a table
+_READ_FIRST = ("question", "context", "text", "source", "gold", "reference", "predicted", "hypothesis")
 _COLUMNS = 8  # beyond it, a row's numbers are written one after the other
 
 
@@ -44,8 +45,11 @@ def _list(section: Section, values: list[Any], labels: Any, config: ReportingCon
     if all(_is_attribution(value) for value in few):
         for value in few:
             _attribution(section, value, config)
+    elif all(_is_nested(value) for value in few):
+        for number, value in enumerate(few, start=1):
+            _record(section, f"example {number}", value, config)
     elif all(isinstance(value, dict) for value in few):
-        columns = list(dict.fromkeys(str(key) for value in few for key in value))
+        columns = _in_order(str(key) for value in few for key in value)
         rows = [[_cell(value.get(column)) for column in columns] for value in few]
         section.table([spoken(column) for column in columns], rows)
     elif _is_square(values, labels):
@@ -56,6 +60,26 @@ def _list(section: Section, values: list[Any], labels: Any, config: ReportingCon
         section.items([f"“{safe(str(_cell(value)))}”" for value in few])
     if len(values) > len(few):
         section.say(f"{len(values) - len(few):,} more are in the evaluation's shown.json.")
+
+
+def _record(section: Section, heading: str, value: Mapping[str, Any], config: ReportingConfig) -> None:
+    """One example as a table of its own: too much text for columns side by side."""
+    rows: list[tuple[str, Cell]] = []
+    for name in _in_order(map(str, value)):
+        part = value[name]
+        if isinstance(part, dict):
+            rows += [(f"{spoken(name)}: {spoken(str(key))}", _cell(each)) for key, each in part.items()]
+        else:
+            rows.append((spoken(name), _cell(part)))
+    section.table((heading, ""), rows, config.rows_shown)
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Each name once: what was asked, what is right, what came of it; an id last."""
+    known = list(dict.fromkeys(names))
+    return sorted(
+        known, key=lambda name: (name == "id", _READ_FIRST.index(name) if name in _READ_FIRST else 99)
+    )
 
 
 def _mapping(section: Section, values: Mapping[str, Any], config: ReportingConfig) -> None:
@@ -102,6 +126,10 @@ def _is_square(values: list[Any], labels: Any) -> bool:
 
 def _is_flat(value: Any) -> bool:
     return isinstance(value, dict) and all(_is_fact(each) or each is None for each in value.values())
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict) and any(isinstance(each, dict) for each in value.values())
 
 
 def _is_fact(value: Any) -> bool:

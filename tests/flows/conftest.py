@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.flows.sweeping import ROOT
+
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where `tests.flows.tiny_lifecycle` keeps its finished workspace; the first sweep makes it."""
-    return tmp_path_factory.mktemp("tiny")
+    """A finished workspace of `tests.flows.tiny_lifecycle`, which sweeps copy."""
+    folder = tmp_path_factory.mktemp("tiny")
+    command = [sys.executable, "-m", "tests.flows.tiny_lifecycle", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.flows.kill_points import HEARD, POINTS, law_holds
+from tests.flows.sweeping import at_once
 
 pytestmark = pytest.mark.slow
 STAGES = (
@@ -24,15 +22,13 @@ STAGES = (
 )
 
 
-def test_48_of_48_kill_points_keep_the_law(root: Path, tiny_folder: Path) -> None:
+def test_48_of_48_kill_points_keep_the_law(tiny_folder: Path) -> None:
     """By SIGKILL the attempt dies; nothing else is touched, nothing half is published, the next one is exact.
 
     The other signals end it with the status that a shell tells of them.
     """
-    command = [sys.executable, "-m", "tests.flows.kill_points", str(tiny_folder), *STAGES]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=580, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout)
+    halves = at_once(tiny_folder, ("kill_points", *STAGES[::2]), ("kill_points", *STAGES[1::2]))
+    found = [entry for half in halves for entry in half]
     killed = {(entry["stage"], entry["point"]) for entry in found if entry["signal"] == "SIGKILL"}
     assert killed == {(stage, point) for stage in STAGES for point in POINTS} and len(killed) == 48
     assert {entry["signal"] for entry in found} == {"SIGKILL", *HEARD}

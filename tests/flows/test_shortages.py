@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
 import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.flows.shortages import ERRORS
+from tests.flows.sweeping import at_once
 from tests.flows.tiny_lifecycle import ENDED
 
 pytestmark = pytest.mark.slow
+STAGES = "ingestion,cleaning,tokenization,pretraining"
 ROOM = re.compile(r"(?:needs (?:(?:about|more than) )?[\d,]+ bytes and )?[\d,]+ (?:bytes )?are free")
-
-
-def sweep(
-    root: Path, folder: Path, *asked: str, prefix: tuple[str, ...] = ()
-) -> dict[str, list[dict[str, Any]]]:
-    command = [*prefix, sys.executable, "-m", "tests.flows.shortages", str(folder), *asked]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=580, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    found: dict[str, list[dict[str, Any]]] = json.loads(done.stdout)
-    return found
 
 
 def law_holds(entry: dict[str, Any]) -> bool:
@@ -47,10 +35,12 @@ def law_holds(entry: dict[str, Any]) -> bool:
     )
 
 
-def test_the_kth_write_fails_for_every_k_until_it_succeeds(root: Path, tiny_folder: Path) -> None:
-    found = sweep(root, tiny_folder, "writes:ingestion")["writes"]
-    for error in ERRORS:
-        attempts = [entry for entry in found if entry["error"] == error]
+def test_the_kth_write_fails_for_every_k_until_it_succeeds(tiny_folder: Path) -> None:
+    asked = [f"writes-{error}:ingestion" for error in ERRORS]
+    halves = at_once(tiny_folder, ("shortages", *asked[::2]), ("shortages", *asked[1::2]))
+    found = halves[0] | halves[1]
+    assert found.keys() == {f"writes-{error}" for error in ERRORS}
+    for attempts in found.values():
         *failed, last = attempts
         assert [entry["k"] for entry in attempts] == list(range(1, len(attempts) + 1))
         assert len(failed) > 30, "ingestion writes more files than that"
@@ -59,12 +49,13 @@ def test_the_kth_write_fails_for_every_k_until_it_succeeds(root: Path, tiny_fold
             whole = entry["left"] == "whole"  # it failed after the rename, and is there
             assert law_holds(entry | ({"left": "none"} if whole else {})), entry
         assert sum(entry["left"] == "whole" for entry in failed) <= 2
-    assert found[-1]["again"]
+        assert last["again"]
 
 
-def test_files_that_may_not_grow_and_memory_that_is_not_there(root: Path, tiny_folder: Path) -> None:
-    stages = "ingestion,cleaning,tokenization,pretraining"
-    found = sweep(root, tiny_folder, f"limited:{stages}", "memory:tokenization,embeddings")
+def test_files_that_may_not_grow_and_memory_that_is_not_there(tiny_folder: Path) -> None:
+    limited, memory = f"limited:{STAGES}", "memory:tokenization,embeddings"
+    halves = at_once(tiny_folder, ("shortages", limited), ("shortages", memory))
+    found = halves[0] | halves[1]
     for entry in found["limited"]:
         assert law_holds(entry), entry
         assert "File too large" in entry["said"] and ROOM.search(entry["said"]), entry
@@ -89,9 +80,12 @@ def may_mount() -> bool:
 
 
 @pytest.mark.skipif(not may_mount(), reason="needs a mount namespace (Linux, root)")
-def test_a_disk_that_is_really_full(root: Path, tiny_folder: Path) -> None:
-    stages = "ingestion,cleaning,tokenization,pretraining"
-    found = sweep(root, tiny_folder, f"full:{stages}", prefix=("unshare", "-m"))["full"]
+def test_a_disk_that_is_really_full(tiny_folder: Path) -> None:
+    stages = STAGES.split(",")
+    asked = [("shortages", f"full:{','.join(half)}") for half in (stages[::2], stages[1::2])]
+    found = [
+        entry for half in at_once(tiny_folder, *asked, prefix=("unshare", "-m")) for entry in half["full"]
+    ]
     assert len(found) == 16
     for entry in found:
         assert law_holds(entry), entry
@@ -100,9 +94,10 @@ def test_a_disk_that_is_really_full(root: Path, tiny_folder: Path) -> None:
 
 
 @pytest.mark.skipif(not may_mount(), reason="needs a mount namespace (Linux, root)")
-def test_where_temporary_files_would_go_does_not_matter(root: Path, tiny_folder: Path) -> None:
+def test_where_temporary_files_would_go_does_not_matter(tiny_folder: Path) -> None:
     """Matrix row 32: $TMPDIR full, missing, on another device."""
-    found = sweep(root, tiny_folder, "scratch:finetuning-sentiment", prefix=("unshare", "-m"))["scratch"]
+    asked = ("shortages", "scratch:finetuning-sentiment")
+    found = at_once(tiny_folder, asked, prefix=("unshare", "-m"))[0]["scratch"]
     assert [entry["tmpdir"] for entry in found] == ["full", "missing", "elsewhere"]
     for entry in found:
         assert entry["code"] == 0 and entry["same"] and entry["strays"] == "", entry
@@ -110,11 +105,8 @@ def test_where_temporary_files_would_go_does_not_matter(root: Path, tiny_folder:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
-def test_where_nobody_may_write_nothing_is_said_to_be_saved(root: Path, tiny_folder: Path) -> None:
-    with tempfile.TemporaryDirectory() as folder:  # not in pytest's own, which nobody may enter
-        shutil.copytree(tiny_folder, folder, symlinks=True, dirs_exist_ok=True)
-        os.chmod(folder, 0o755)
-        found = sweep(root, Path(folder), "unwritable:ingestion,tokenization,pretraining")["unwritable"]
-    for entry in found:
+def test_where_nobody_may_write_nothing_is_said_to_be_saved(tiny_folder: Path) -> None:
+    asked = ("shortages", "unwritable:ingestion,tokenization,pretraining")
+    for entry in at_once(tiny_folder, asked)[0]["unwritable"]:
         assert law_holds(entry), entry
         assert "Permission denied" in entry["said"] and "give write permission" in entry["said"], entry

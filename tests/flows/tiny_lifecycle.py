@@ -2,6 +2,7 @@
 
 The forking process only imports: the thread pools of torch and Arrow do not survive a fork, so whatever computes
 does so in a child. A stage is run alone, on the artefacts of a finished workspace, as a run of its own.
+``python -m tests.flows.tiny_lifecycle FOLDER`` makes such a workspace.
 """
 
 from __future__ import annotations
@@ -247,3 +248,7 @@ def statuses(home: Path) -> set[str]:
     with closing(sqlite3.connect(f"file:{home / 'mlflow.db'}?mode=ro", uri=True)) as connection:
         tracked = {row[0] for row in connection.execute("select distinct status from runs")}
     return tracked | {runs.read_ledger(path)["status"].upper() for path in home.glob(f"runs/*/{runs.LEDGER}")}
+
+
+if __name__ == "__main__":
+    finished(Path(sys.argv[1]))
