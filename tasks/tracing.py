@@ -134,7 +134,7 @@ def passages(reading: Reading, step: int, documents: Path | None) -> Iterable[Pa
             licence=str(known.get("licence", "")),
             first=piece.first,
             tokens=piece.tokens,
-            excerpt=one_line(tokenizer.decode(tokens.tolist()), _EXCERPT),
+            excerpt=one_line(" ".join(tokenizer.decode(tokens.tolist()).split()), _EXCERPT),
         )
 
 

@@ -142,7 +142,7 @@ def _repetition(section: Section, evidence: Evidence) -> None:
             row["value"],
             distinct.get((row["model"], row["condition"])),
         )
-        for row in evidence.find("repetition_4")
+        for row in evidence.find("repetition_4", suite="generation")
     ]
     if rows:
         section.say(
