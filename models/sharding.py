@@ -2,7 +2,7 @@
 
 Lightning's `ModelParallelStrategy` runs it. Its checkpoints are not used: they are not atomic, nothing vouches for
 their bytes, and their index is a pickle. Here every rank writes its rows (`models.row_files`) into one folder, and
-rank 0 publishes that folder as it does any other checkpoint (`models.checkpoint`), so that either kind can be gone
+rank 0 publishes that folder as it does any other checkpoint (`models.checkpoint_io`), so that either kind can be gone
 on with by any number of ranks. docs/decisions/0016-ranks.md.
 """
 

@@ -29,7 +29,7 @@ _WORDS = {
 _NO_MEMORY = re.compile(
     r"can(?:no|')t allocate memory|out of memory|std::bad_alloc|can't start new thread", re.IGNORECASE
 )
-# What `models.checkpoint` says before it writes: all that is to be known but the stage.
+# What `models.checkpoint_io` says before it writes: all that is to be known but the stage.
 _TOLD = re.compile(r"needs [\d,]+ bytes and [\d,]+ are free")
 LESS_MEMORY = "try smaller batches or a smaller model, end other programs, or take a machine with more"
 
