@@ -32,6 +32,7 @@ INFRASTRUCTURE = (
             "errors",
             "failpoints",
             "locks",
+            "metric_stream",
             "naming",
             "orchestration",
             "planning",

@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tasks import code_version, durable, failpoints, orchestration, reasons, runs, shortage, tracking
+from tasks import code_version, durable, failpoints, metric_stream, orchestration, reasons, runs, shortage
 from tasks.artifacts import Artifact, fingerprint_of
 from tasks.config import StageConfig, Summary
 from tasks.errors import ArtifactError, ConfigError, UnknownError, UnveilError, describe, one_line
@@ -172,7 +172,7 @@ class Stage:
         with failpoints.within(self.name):
             folder = run.store.begin(self.name, name, fingerprint)
             try:
-                with tracking.streaming(run.tracker, mlflow_run_id):
+                with metric_stream.streaming(run.tracker, mlflow_run_id):
                     summary: Summary = _load(self.core)(inputs, config, folder)
                 verdicts = self._honour_contracts(run, folder, mlflow_run_id)
                 artifact = run.store.commit(self.name, name, key, summary.model_dump(mode="json") | verdicts)

@@ -17,8 +17,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
-from contextvars import ContextVar
+from contextlib import closing
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -30,7 +29,7 @@ from tasks.canonical import canonical_json
 from tasks.naming import flatten, safe_name, without_credentials
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric as Metric  # also the metric stream's
     from mlflow.tracking import MlflowClient
 
 logger = logging.getLogger(__name__)
@@ -41,10 +40,6 @@ EXPERIMENT = "unveil"
 _STATUS = {"completed": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 # MLflow's limits for one batch.
 _METRICS, _PARAMS, _TAGS = 1000, 100, 100
-_FLUSH_AT = 500
-_FLUSH_SECONDS = 2.0
-# A store that stays away must not fill the memory of a long training.
-_MOST_WAITING = 200_000
 _PATIENCE_SECONDS = 60.0
 _LONGEST = 500
 _VIEWABLE = {".md", ".html", ".json", ".png", ".txt"}
@@ -90,7 +85,7 @@ class Tracker:
         self, run_id: str, step: int, values: Mapping[str, float], tags: Mapping[str, str] | None = None
     ) -> None:
         """Log the numbers of one step, and tags with them in the same batch."""
-        metrics, non_finite = _metrics(step, values)
+        metrics, non_finite = metrics_of(step, values)
         self.log_batch(run_id, metrics, non_finite | dict(tags or {}))
 
     def log_batch(self, run_id: str, metrics: list[Metric], tags: Mapping[str, str]) -> None:
@@ -229,74 +224,22 @@ class Tracker:
             _patiently(self._client.log_batch, run_id, params=batch)
 
 
-class MetricStream:
-    """Step-by-step metrics of one run, buffered so that a training step never waits for the database.
-
-    A store that cannot be reached does not end a training: what it did not take waits for the next attempt.
-    """
-
-    def __init__(self, tracker: Tracker, run_id: str) -> None:
-        self._tracker, self._run_id = tracker, run_id
-        self._metrics: list[Metric] = []
-        self._tags: dict[str, str] = {}
-        self._told: set[str] = set()
-        self._flushed = time.monotonic()
-        self._pause = _FLUSH_SECONDS
-
-    def __call__(self, step: int, values: Mapping[str, float]) -> None:
-        """Take the metrics of one step."""
-        metrics, non_finite = _metrics(step, values)
-        self._metrics += metrics
-        # The first step at which a number went wrong is the one to know.
-        self._tags |= {name: what for name, what in non_finite.items() if name not in self._told}
-        self._told |= non_finite.keys()
-        waited = time.monotonic() - self._flushed
-        if waited > self._pause or (len(self._metrics) >= _FLUSH_AT and self._pause == _FLUSH_SECONDS):
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is waiting."""
-        try:
-            self._tracker.log_batch(self._run_id, self._metrics, self._tags)
-            self._metrics, self._tags, self._pause = [], {}, _FLUSH_SECONDS
-        except Exception as error:
-            self._pause = min(2 * self._pause, _PATIENCE_SECONDS)
-            lost = max(len(self._metrics) - _MOST_WAITING, 0)
-            del self._metrics[:lost]
-            logger.warning(
-                "MLflow took no metrics (%s); %d wait, %d are lost",
-                type(error).__name__,
-                len(self._metrics),
-                lost,
-            )
-        self._flushed = time.monotonic()
-
-
 def load() -> None:
     """Load MLflow's client, for whoever wants to know what memory a run holds before it begins."""
     import mlflow.tracking  # noqa: F401
 
 
-_stream: ContextVar[MetricStream | None] = ContextVar("unveil_metrics", default=None)
+def metrics_of(step: int, values: Mapping[str, float]) -> tuple[list[Metric], dict[str, str]]:
+    """Finite numbers as metrics; others as tags: SQLite would store NaN as 0 and infinity as 1.8e308."""
+    from mlflow.entities import Metric
 
-
-def log_step(step: int, values: Mapping[str, float]) -> None:
-    """Log metrics of one step to the MLflow run of the stage at work; does nothing outside a stage."""
-    stream = _stream.get()
-    if stream is not None:
-        stream(step, values)
-
-
-@contextmanager
-def streaming(tracker: Tracker, run_id: str) -> Iterator[None]:
-    """Send ``log_step`` to a run while the block lasts; what is buffered is written even if it fails."""
-    stream = MetricStream(tracker, run_id)
-    token = _stream.set(stream)
-    try:
-        yield
-    finally:
-        _stream.reset(token)
-        stream.flush()
+    now = int(time.time() * 1000)
+    numbers = {safe_name(key): _float(value) for key, value in values.items()}
+    metrics = [Metric(key, value, now, step) for key, value in numbers.items() if math.isfinite(value)]
+    tags = {
+        f"non_finite.{k}": f"step {step}: {value}" for k, value in numbers.items() if not math.isfinite(value)
+    }
+    return metrics, tags
 
 
 def _save_model(
@@ -330,19 +273,6 @@ def _save_model(
     flavor["model_code_path"] = code.name
     flavor["artifacts"]["bundle"]["uri"] = flavor["artifacts"]["bundle"]["path"]
     (target / "MLmodel").write_text(yaml.safe_dump(description, sort_keys=False), encoding="utf-8")
-
-
-def _metrics(step: int, values: Mapping[str, float]) -> tuple[list[Metric], dict[str, str]]:
-    """Finite numbers as metrics; others as tags: SQLite would store NaN as 0 and infinity as 1.8e308."""
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    numbers = {safe_name(key): _float(value) for key, value in values.items()}
-    metrics = [Metric(key, value, now, step) for key, value in numbers.items() if math.isfinite(value)]
-    tags = {
-        f"non_finite.{k}": f"step {step}: {value}" for k, value in numbers.items() if not math.isfinite(value)
-    }
-    return metrics, tags
 
 
 def _float(value: float) -> float:

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from models.ranks import append_metrics
 from models.ranks_config import RanksConfig, refuse_uneven
 from models.training_config import TrainingConfig
-from tasks import budget, launch, planning, tables, tracking
+from tasks import budget, launch, metric_stream, planning, tables
 from tasks.artifacts import CHECKPOINTS, Artifact, write_synced
 from tasks.config import StageConfig, Summary
 from tasks.errors import ConfigError
@@ -281,7 +281,7 @@ class History:
 
 def _log(step: int, values: Mapping[str, float]) -> None:
     """Log a step; what was seen so far has another name as a curve, because the summary's total has this one."""
-    tracking.log_step(
+    metric_stream.log_step(
         step,
         {f"{name}_seen" if name in ("tokens", "examples") else name: value for name, value in values.items()},
     )

@@ -70,7 +70,7 @@ def examine_cost(
 ) -> Cost:
     """Count what can be counted, and time what must be timed, of a model and the artefact it came from.
 
-    The caller logs ``measured`` (``tracking.log_step(0, cost.measured)``) and writes none of it to a file.
+    The caller logs ``measured`` (``metric_stream.log_step(0, cost.measured)``) and writes none of it to a file.
     """
     from tasks.evaluation.measured_cost import measure
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import tables, tracking
+from tasks import metric_stream, tables
 from tasks.artifacts import Artifact, canonical_json, write_synced
 from tasks.evaluation import baselines, masked
 from tasks.evaluation.comparison import BITS_PER_BYTE, MASKED_LOSS, MODEL, Scores, compare
@@ -53,7 +53,7 @@ def evaluate(inputs: Mapping[str, Artifact], config: EvaluationConfig, folder: P
         scores = list(_score(subject, config))
         samples = [] if subject.objective == "masked" else draw_samples(subject, config)
         found = dict(_timed(examinations(subject, inputs, config, measured)))
-    tracking.log_step(0, measured)
+    metric_stream.log_step(0, measured)
     records = [record for each in scores for record in compare(each, config.bootstrap_samples, config.seed)]
     records += test_set(subject)
     records += [record for findings in found.values() for record in findings.records]

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from tasks import runs
-from tasks.tracking import log_step
+from tasks.metric_stream import log_step
 from tests.tasks import toy
 
 

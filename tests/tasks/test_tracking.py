@@ -21,10 +21,11 @@ from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from tasks import tracking
+from tasks import metric_stream, tracking
 from tasks.artifacts import Artifact
+from tasks.metric_stream import log_step, streaming
 from tasks.naming import flatten, safe_name
-from tasks.tracking import Tracker, log_step, streaming
+from tasks.tracking import Tracker
 
 
 @pytest.fixture
@@ -128,7 +129,7 @@ def test_what_was_logged_before_a_failure_is_kept(tracker: Tracker) -> None:
         log_step(7, {"loss": 3.0})
         raise RuntimeError
     assert seen(tracker, run_id).data.metrics == {"loss": 3.0}
-    assert tracking._stream.get() is None
+    assert metric_stream._stream.get() is None
 
 
 def test_numbers_that_are_none_become_tags_not_zeros(tracker: Tracker) -> None:

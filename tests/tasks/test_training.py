@@ -12,7 +12,7 @@ from models.ranks import RankJob
 from models.ranks_config import RanksConfig
 from models.trainer import train
 from models.training_config import TrainingConfig
-from tasks import tables, tracking
+from tasks import metric_stream, tables
 from tasks.artifacts import Artifact, Store, fingerprint_of
 from tasks.errors import ConfigError
 from tasks.launch import WaitingForRanksError
@@ -24,7 +24,7 @@ from tasks.training import CURVES, ArchitectureConfig, History, PretrainingConfi
 def logged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, dict[str, float]]]:
     """What goes to MLflow."""
     found: list[tuple[int, dict[str, float]]] = []
-    monkeypatch.setattr(tracking, "log_step", lambda step, values: found.append((step, dict(values))))
+    monkeypatch.setattr(metric_stream, "log_step", lambda step, values: found.append((step, dict(values))))
     return found
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from mlflow.store.tracking import sqlalchemy_store  # noqa: F401 - loaded once, not once in each fork
 from mlflow.tracking import MlflowClient  # noqa: F401
 
-from tasks.tracking import Tracker, log_step, streaming
+from tasks.metric_stream import log_step, streaming
+from tasks.tracking import Tracker
 
 PROCESSES = 8
 
