@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Tests that take longest come first; those of one file stay together, with what they share.
+TEST := -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test setup check bench fmt lock clean
 
@@ -11,7 +13,7 @@ run: setup  ## the whole lifecycle on PRESET
 	$(BIN)/unveil run --preset $(PRESET)
 
 test: setup  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python $(TEST)
 
 setup: $(STAMP)  ## the environment, from the lock
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ for _name in [name for name in os.environ if name.startswith(("UNVEIL_", "PREFEC
 _SESSION = Path(tempfile.mkdtemp(prefix="unveil-tests-"))
 atexit.register(shutil.rmtree, _SESSION, ignore_errors=True)
 os.environ["UNVEIL_HOME"] = str(_SESSION / "home")
+# Several processes of tests share the cores; each would start as many threads as there are, and they would spin.
+_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _PROCESSES)))
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,14 +37,33 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first process to want it fills, for all that run tests (`pytest -n` gives each a session)."""
+    from tasks import locks
+
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder, finished = base / name, base / f"{name}.finished"
+    with locks.held(base / f"{name}.lock"):
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            finished.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tracking database with all tables and no experiment; making one takes seconds."""
-    from mlflow.tracking import MlflowClient
 
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}")
-    return path
+    def make(folder: Path) -> None:
+        from mlflow.tracking import MlflowClient
+
+        MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
+
+    return made_once(tmp_path_factory, "mlflow", make) / "mlflow.db"
 
 
 @pytest.fixture
@@ -90,10 +113,13 @@ class Workspace:
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace in which `unveil run --preset smoke` has succeeded. Read only: tests that change it copy it."""
-    workspace = Workspace(tmp_path_factory.mktemp("smoke") / "workspace")
-    done = workspace("run", "--preset", "smoke")
-    assert done.returncode == 0, done.stderr
-    (workspace.home.parent / "stdout.txt").write_text(done.stdout, encoding="utf-8")
+
+    def make(folder: Path) -> None:
+        done = Workspace(folder / "workspace")("run", "--preset", "smoke")
+        assert done.returncode == 0, done.stderr
+        (folder / "stdout.txt").write_text(done.stdout, encoding="utf-8")
+
+    workspace = Workspace(made_once(tmp_path_factory, "smoke", make) / "workspace")
     return replace(workspace, first=workspace.ledger())
 
 
