@@ -8,22 +8,24 @@ that does not fit takes nobody else down.
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.config import ModelConfig
 from models.finetuning_config import FineTuningConfig
 from models.training_config import TrainingConfig
 
-_STEPS = 6
+FEWEST_STEPS = 5
+"""The first step of a trial loads what later ones find loaded, and the last two are followed by a validation."""
+
 _PATIENCE_SECONDS = 900.0
 _MOST_VALIDATED = 16_384  # tokens
 _DOCUMENT = 400
@@ -31,18 +33,22 @@ _STATUS = Path("/proc/self/status")
 
 
 class Task(BaseModel):
-    """What to try: a training of this shape, with each of these numbers of (rows, micro-batches)."""
+    """What to try: so many steps of a training of this shape, with each of these (rows, micro-batches).
+
+    All trials of a task share a process, and only the first one's memory is its own.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     model: ModelConfig
     training: TrainingConfig | FineTuningConfig
     head: str = ""  # of a fine-tuning
-    sizes: tuple[tuple[int, int], ...]
+    sizes: tuple[tuple[int, int], ...] = ()
+    steps: int = Field(FEWEST_STEPS, ge=FEWEST_STEPS)
 
 
 class Trial(NamedTuple):
-    """What a few steps took: medians of a step, and of what comes once."""
+    """What a few steps took: a step on average, since a run is a sum of steps; and what comes between them."""
 
     rows: int
     micro_batches: int
@@ -85,7 +91,7 @@ def calibrate(task: Task, folder: Path) -> tuple[Trial, ...]:
 
 
 def perform(task: Task, folder: Path) -> tuple[Trial, ...]:
-    """Do the steps in this process, smallest first: the most memory held so far is that of the last trial."""
+    """Do the steps in this process."""
     _load_everything(task, folder / "warm")
     return tuple(
         _trial(task, rows, micro_batches, folder / str(number))
@@ -94,7 +100,7 @@ def perform(task: Task, folder: Path) -> tuple[Trial, ...]:
 
 
 def _load_everything(task: Task, folder: Path) -> None:
-    """Train a tiny network on the way, so that the first trial already holds every library."""
+    """Train a tiny network, so that the first trial already holds every library."""
     tiny = ModelConfig(
         vocab_size=task.model.vocab_size,
         hidden_size=8,
@@ -111,7 +117,7 @@ def _load_everything(task: Task, folder: Path) -> None:
     else:
         smaller = {"max_tokens": 8}
     changed["training"] = task.training.model_copy(update=smaller)
-    _trial(task.model_copy(update=changed), 2, 1, folder)
+    _trial(task.model_copy(update=changed | {"steps": FEWEST_STEPS}), 2, 1, folder)
 
 
 def _trial(task: Task, rows: int, micro_batches: int, folder: Path) -> Trial:
@@ -126,20 +132,20 @@ def _trial(task: Task, rows: int, micro_batches: int, folder: Path) -> Trial:
     validated = 0
     if isinstance(task.training, TrainingConfig):
         validated = min(task.training.validation_tokens, _MOST_VALIDATED)
-        _pretrain(task.model, task.training, rows, micro_batches, validated, folder, note)
+        _pretrain(task, task.training, rows, micro_batches, validated, folder, note)
     else:
         _finetune(task, task.training, rows, folder, note)
     ended = Reading.now()
-    steps = [now.since(before) for before, now in pairwise(readings[1:-1])]
-    seconds = statistics.median(step.seconds for step in steps)
+    steps = [now.since(before) for before, now in pairwise(readings[1:-2])]
+    seconds = fmean(step.seconds for step in steps)
     joules = [step.joules for step in steps if step.joules is not None]
     last = readings[-1].since(readings[-2]).seconds
     return Trial(
         rows=rows,
         micro_batches=micro_batches,
         seconds=seconds,
-        cpu_seconds=statistics.median(step.cpu_seconds for step in steps),
-        joules=statistics.median(joules) if len(joules) == len(steps) else None,
+        cpu_seconds=fmean(step.cpu_seconds for step in steps),
+        joules=fmean(joules) if len(joules) == len(steps) else None,
         validation_seconds=max(0.0, last - seconds),
         validated=validated,
         checkpoint_seconds=ended.since(readings[-1]).seconds,
@@ -148,7 +154,7 @@ def _trial(task: Task, rows: int, micro_batches: int, folder: Path) -> Trial:
 
 
 def _pretrain(
-    model: ModelConfig,
+    task: Task,
     training: TrainingConfig,
     rows: int,
     micro_batches: int,
@@ -165,9 +171,9 @@ def _pretrain(
     }
     if training.objective == "hybrid" and rows * micro_batches < 2:
         changes["objective"] = "causal"
-    config = training.model_copy(update=_short() | changes | {"compile": "off"})
-    shards = _random_shards(folder / "shards", model.vocab_size, rows * config.context_length, validated)
-    train(model, config, shards, folder, on_metrics=note, identity={}, progress=False)
+    config = training.model_copy(update=_short(task.steps) | changes | {"compile": "off"})
+    shards = _random_shards(folder / "shards", task.model.vocab_size, rows * config.context_length, validated)
+    train(task.model, config, shards, folder, on_metrics=note, identity={}, progress=False)
 
 
 def _finetune(task: Task, config: FineTuningConfig, rows: int, folder: Path, note: Any) -> None:
@@ -187,7 +193,7 @@ def _finetune(task: Task, config: FineTuningConfig, rows: int, folder: Path, not
     finetune(
         head_for(task.head, LanguageModel(task.model)),
         examples,
-        config.model_copy(update=_short() | {"batch_size": rows}),
+        config.model_copy(update=_short(task.steps) | {"batch_size": rows}),
         folder,
         pad_id=1,
         on_metrics=note,
@@ -197,8 +203,9 @@ def _finetune(task: Task, config: FineTuningConfig, rows: int, folder: Path, not
     )
 
 
-def _short() -> dict[str, Any]:
-    return {"steps": _STEPS, "checkpoint_every": _STEPS, "validate_every": _STEPS}
+def _short(steps: int) -> dict[str, Any]:
+    """One checkpoint at the end, and two validations, of which the second is the warm one."""
+    return {"steps": steps, "checkpoint_every": steps, "validate_every": steps - 1}
 
 
 def _random_shards(folder: Path, vocabulary: int, tokens: int, validated: int) -> Path:

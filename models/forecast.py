@@ -1,8 +1,9 @@
 """What a training will take, before it is begun: memory from a walk through it, time from a few real steps.
 
-Memory: the tensors of the full step are counted (`models.memory`). Two short trials with few rows tell what the
-process holds besides, and what the allocator keeps beyond the tensors in use: a line through what they held
-against what their tensors needed, read off at what the full step needs. On a GPU the tensors alone count.
+Memory: the tensors of the full step are counted (`models.memory`), and a short trial of a whole micro-batch tells
+what the process holds besides. Where a whole one takes too long, two trials with fewer rows tell that, and what the
+allocator keeps beyond the tensors in use: a line through what they held against what their tensors needed, read off
+at what the full step needs. On a GPU the tensors alone count.
 Time: a step's time is put together from trials with one and two micro-batches, validations and checkpoints are
 added as often as they are due.
 """
@@ -15,9 +16,9 @@ from pathlib import Path
 
 import torch
 
-from models.accumulation import fewest, smallest_fitting
+from models.accumulation import fewest
 from models.budget import BudgetConfig
-from models.calibration import Task, Trial, calibrate
+from models.calibration import Task, Trial
 from models.config import ModelConfig
 from models.energy import ESTIMATE, RAPL
 from models.execution import resolve_precision
@@ -25,16 +26,9 @@ from models.finetuning_config import FineTuningConfig
 from models.flops import finetuning_flops, pretraining_flops, training_flops_per_token
 from models.heads import TRANSLATION
 from models.memory import Need, finetuning_need, pretraining_need
-from models.meter import matrix_product_speed
 from models.training_config import OptimisationConfig, TrainingConfig
+from models.trials import SECONDS, Trials, assumed_seconds, perform_trials
 
-SECONDS = 20.0
-"""How long the steps of a calibration may take, roughly."""
-
-_ASSUMED_UTILISATION = 0.5  # for choosing how many rows to try, and where nothing can be tried
-_STEPS_TRIED = 24
-_FEWEST_TRIED = 2  # rows, so that there are two trials to draw a line through
-_PROBE_SHARE = 4  # the small trial has this part of the rows of the large one
 _FLOOR, _USUAL, _CEILING = 1.0, 1.2, 1.4
 """What a byte of tensors can cost, because a heap has gaps: at least, where the trials lie too near each other to
 tell, and at most; beyond, the line is noise."""
@@ -91,11 +85,16 @@ def forecast_pretraining(
     def need(count: int) -> Need:
         return pretraining_need(model, training, rows=count, precision=precision)
 
-    tried = _rows_to_try(
-        rows, step_flops / training.batch_size, seconds, device, precision, lambda n: need(n).total, room
+    trials = perform_trials(
+        Task(model=model, training=training),
+        rows,
+        folder,
+        seconds=seconds,
+        row_seconds=assumed_seconds(step_flops / training.batch_size, device, precision),
+        need=need,
+        room=room,
+        several=training.micro_batches > 1,
     )
-    sizes = _sizes(tried, several=training.micro_batches > 1)
-    trials = calibrate(Task(model=model, training=training, sizes=sizes), folder)
     tokens = training.steps * training.batch_size * training.context_length
     per_token = training_flops_per_token(
         model,
@@ -142,47 +141,29 @@ def forecast_finetuning(
         return finetuning_need(model, smaller, task=task, precision=precision)
 
     flops = finetuning_flops(model, training.batch_size, length, words=words)
-    each = flops / training.batch_size
-    tried = _rows_to_try(training.batch_size, each, seconds, device, precision, lambda n: need(n).total, room)
-    sizes = _sizes(tried, several=False)
-    trials = calibrate(Task(model=model, training=training, head=task, sizes=sizes), folder)
-    tokens = training.steps * training.batch_size * length
-    return _forecast(
-        model, training, trials, need, training.batch_size, 1, tokens, flops * training.steps, budget
+    rows = training.batch_size
+    trials = perform_trials(
+        Task(model=model, training=training, head=task),
+        rows,
+        folder,
+        seconds=seconds,
+        row_seconds=assumed_seconds(flops / rows, device, precision),
+        need=need,
+        room=room,
+        several=False,
     )
+    tokens = training.steps * training.batch_size * length
+    return _forecast(model, training, trials, need, rows, 1, tokens, flops * training.steps, budget)
 
 
 def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _rows_to_try(
-    rows: int,
-    flops: float,
-    seconds: float,
-    device: torch.device,
-    precision: torch.dtype,
-    need: Callable[[int], int],
-    room: int,
-) -> int:
-    """As many rows as the training's own micro-batch has, or fewer where that takes too long or too much memory."""
-    speed = _ASSUMED_UTILISATION * matrix_product_speed(device, precision)
-    affordable = max(min(rows, _FEWEST_TRIED), min(rows, int(seconds * speed / (flops * _STEPS_TRIED))))
-    fewer = [affordable >> shift for shift in range(affordable.bit_length())]
-    return smallest_fitting(fewer, need, room // 2) or 1
-
-
-def _sizes(tried: int, *, several: bool) -> tuple[tuple[int, int], ...]:
-    """The trials' (rows, micro-batches), smallest first: a few rows, all rows, and `several` micro-batches of them."""
-    small = max(1, tried // _PROBE_SHARE)
-    few = [(small, 1)] if small < tried else []
-    return (*few, (tried, 1), (tried, 2)) if several else (*few, (tried, 1))
-
-
 def _forecast(
     model: ModelConfig,
     training: OptimisationConfig,
-    trials: tuple[Trial, ...],
+    trials: Trials,
     need: Callable[[int], Need],
     rows: int,
     micro_batches: int,
@@ -192,9 +173,8 @@ def _forecast(
 ) -> Forecast:
     whole = need(rows)
     base, slope = _line(trials, need, rows)
-    last = trials[-1]
     step, cpu, joules = _whole_step(trials, rows, micro_batches)
-    seconds = training.steps * step + _between_steps(training, last)
+    seconds = training.steps * step + _between_steps(training, trials.one)
     share = seconds / (training.steps * step)
     if joules is not None:
         method, energy = RAPL, joules * training.steps * share
@@ -215,47 +195,44 @@ def _forecast(
         step_seconds=step,
         energy_method=method,
         tried=", ".join(
-            f"{trial.rows} x {trial.micro_batches} rows {trial.seconds:.3g} s" for trial in trials
+            f"{trial.rows} x {trial.micro_batches} rows {trial.seconds:.3g} s" for trial in trials if trial
         ),
     )
 
 
-def _line(trials: tuple[Trial, ...], need: Callable[[int], Need], rows: int) -> tuple[int, float]:
+def _line(trials: Trials, need: Callable[[int], Need], rows: int) -> tuple[int, float]:
     """What a process holds without tensors, and what a byte of tensors costs, from the trials' peaks."""
     if _device().type == "cuda":
         return 0, 1.0
-    small, large = trials[0], trials[-1]
+    large, small = trials.two or trials.one, trials.fewer
     large_need = need(large.rows).total
     if large.rows == rows:
         return large.peak - large_need, 1.0  # tried whole: what was held is what is told
-    apart = large_need - need(small.rows).total
-    slope = (large.peak - small.peak) / apart if apart >= _TELLING else _USUAL
+    apart = large_need - need(small.rows).total if small else 0
+    slope = (large.peak - small.peak) / apart if small and apart >= _TELLING else _USUAL
     slope = min(max(slope, _FLOOR), _CEILING)
     return int(large.peak - slope * large_need), slope
 
 
-def _whole_step(
-    trials: tuple[Trial, ...], rows: int, micro_batches: int
-) -> tuple[float, float, float | None]:
+def _whole_step(trials: Trials, rows: int, micro_batches: int) -> tuple[float, float, float | None]:
     """Seconds, CPU seconds and joules of a step of so many micro-batches of so many rows.
 
     One more micro-batch takes as much longer as the trial with two of them took; without such a trial, one more
     row takes as much longer as between the trials with few rows and with more. CPU time and energy go with it.
     """
-    last = trials[-1]
-    one = next(trial for trial in trials if trial.rows == last.rows and trial.micro_batches == 1)
-    if last.micro_batches > 1:
-        more = (rows / last.rows * micro_batches - 1) * max(0.0, last.seconds - one.seconds)
+    one = trials.one
+    if trials.two:
+        more = (rows / one.rows * micro_batches - 1) * max(0.0, trials.two.seconds - one.seconds)
     else:
-        more = (rows * micro_batches - one.rows) * _seconds_a_row(trials[0], one)
+        more = (rows * micro_batches - one.rows) * _seconds_a_row(trials.fewer, one)
     share = 1.0 + more / one.seconds
     return one.seconds + more, one.cpu_seconds * share, None if one.joules is None else one.joules * share
 
 
-def _seconds_a_row(small: Trial, large: Trial) -> float:
+def _seconds_a_row(small: Trial | None, large: Trial) -> float:
     """Between a quarter of the mean and the mean: the update of the weights takes as long for any number of rows."""
     mean = large.seconds / large.rows
-    if small.rows == large.rows:
+    if small is None:
         return mean
     return min(mean, max(mean / 4, (large.seconds - small.seconds) / (large.rows - small.rows)))
 

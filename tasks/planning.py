@@ -85,8 +85,9 @@ def plan(
         UnveilError: not even a small part of a step could be tried.
     """
     from models.calibration import CalibrationError
-    from models.forecast import SECONDS, forecast_finetuning, forecast_pretraining
+    from models.forecast import forecast_finetuning, forecast_pretraining
     from models.room import available
+    from models.trials import SECONDS
 
     device = _device()
     room, within = available(device), SECONDS if seconds is None else seconds
