@@ -112,14 +112,14 @@ class Workspace:
 
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace in which `unveil run --preset smoke` has succeeded. Read only: tests that change it copy it."""
+    """A workspace in which `unveil run --preset smoke` has succeeded; tests that change its results copy it.
 
-    def make(folder: Path) -> None:
-        done = Workspace(folder / "workspace")("run", "--preset", "smoke")
-        assert done.returncode == 0, done.stderr
-        (folder / "stdout.txt").write_text(done.stdout, encoding="utf-8")
-
-    workspace = Workspace(made_once(tmp_path_factory, "smoke", make) / "workspace")
+    Each process of tests has its own, since some start another run in it and look at the newest.
+    """
+    workspace = Workspace(tmp_path_factory.mktemp("smoke") / "workspace")
+    done = workspace("run", "--preset", "smoke")
+    assert done.returncode == 0, done.stderr
+    (workspace.home.parent / "stdout.txt").write_text(done.stdout, encoding="utf-8")
     return replace(workspace, first=workspace.ledger())
 
 
