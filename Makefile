@@ -4,16 +4,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Tests that take longest come first; those of one file stay together, with what they share.
-TEST := -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# Processes that share the tests; 0 is this one alone. Those of one file stay together, with what they share.
+WORKERS ?= 0
 
 .PHONY: run test setup check bench fmt lock clean
 
 run: setup  ## the whole lifecycle on PRESET
 	$(BIN)/unveil run --preset $(PRESET)
 
-test: setup  ## every test
-	$(BIN)/python $(TEST)
+test: setup  ## every test, in WORKERS processes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 setup: $(STAMP)  ## the environment, from the lock
 

@@ -22,8 +22,9 @@ _SESSION = Path(tempfile.mkdtemp(prefix="unveil-tests-"))
 atexit.register(shutil.rmtree, _SESSION, ignore_errors=True)
 os.environ["UNVEIL_HOME"] = str(_SESSION / "home")
 # Several processes of tests share the cores; each would start as many threads as there are, and they would spin.
-_PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _PROCESSES)))
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    _each = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _each)))
 
 ROOT = Path(__file__).resolve().parent.parent
 
