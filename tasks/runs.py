@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 LEDGER = "run.json"
 _LOCK = ".alive"
+_LATEST = "latest"
 _RECENT = 50
 
 
@@ -187,16 +188,14 @@ def inspecting(
 def reconcile(home: Path) -> list[str]:
     """Mark runs whose process vanished as failed, in the ledger, MLflow and Prefect; returns their ids."""
     gone = []
-    for ledger in sorted(home.glob(f"runs/*/{LEDGER}")):
-        entry = read_ledger(ledger)
-        # A lock that is taken belongs to a living run; `latest` is another name for one of the others.
-        if (
-            ledger.parent.is_symlink()
-            or entry.get("status") != "running"
-            or locks.is_held(ledger.parent / _LOCK)
-        ):
+    for folder in _folders(home):
+        ledger, run_id = folder / LEDGER, folder.name
+        if read_ledger(ledger).get("status") != "running" or locks.is_held(folder / _LOCK):
             continue
-        run_id = ledger.parent.name
+        # A run writes its ledger only while it holds the lock, which is free now: this is its last word.
+        entry = read_ledger(ledger)
+        if entry.get("status") != "running":
+            continue
         Tracker(home).reconcile(run_id)
         with attempting("tell Prefect about a vanished run"):
             orchestration.reconcile((entry.get("prefect") or {}).get("flow_run_id"))
@@ -215,9 +214,14 @@ def read_ledger(path: Path) -> dict[str, Any]:
     return entry if isinstance(entry, dict) else {}
 
 
+def _folders(home: Path) -> list[Path]:
+    """Every run's folder. `latest`, and the link that is about to become it, are other names for one of them."""
+    return [path for path in sorted((home / "runs").glob("[!.]*")) if path.name != _LATEST]
+
+
 def former_fingerprint(run: Run, stage: str) -> str | None:
     """What the newest of the recent runs before this one recorded as a stage's fingerprint."""
-    folders = [path for path in (run.home / "runs").glob("[!.]*") if path.name not in ("latest", run.run_id)]
+    folders = [path for path in _folders(run.home) if path.name != run.run_id]
     # The ids begin with a time in whole seconds.
     folders.sort(key=lambda path: (path.name[:15], path.stat().st_mtime_ns), reverse=True)
     for folder in folders[:_RECENT]:
@@ -229,9 +233,8 @@ def former_fingerprint(run: Run, stage: str) -> str | None:
 
 def newest(home: Path, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
     """The ledger of the newest run that is as wanted."""
-    ledgers = [path for path in home.glob(f"runs/*/{LEDGER}") if not path.parent.is_symlink()]
-    ledgers.sort(key=lambda path: (path.parent.name[:15], path.parent.stat().st_mtime_ns), reverse=True)
-    entries = (read_ledger(path) for path in ledgers)
+    folders = sorted(_folders(home), key=lambda path: (path.name[:15], path.stat().st_mtime_ns), reverse=True)
+    entries = (read_ledger(folder / LEDGER) for folder in folders)
     return next((entry for entry in entries if entry and wanted(entry)), None)
 
 
@@ -272,7 +275,7 @@ def _tags(run: Run) -> dict[str, str]:
 
 
 def _point_latest(run: Run) -> None:
-    link = run.folder.parent / "latest"
+    link = run.folder.parent / _LATEST
     temporary = link.with_name(f".latest.{run.run_id}")
     temporary.symlink_to(run.folder.name)
     try:

@@ -285,6 +285,48 @@ def test_runs_in_many_threads_do_not_disturb_each_other(tracked_workspace: Path)
     assert sorted(ledger(run)["stages"]["toy"]["cached"] for run in found) == [False, False, True, True]
 
 
+@pytest.mark.parametrize("name", ["latest", ".latest.another"])
+def test_a_run_is_known_by_its_own_name_only(
+    tracked_workspace: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The name that points at the newest run is replaced at any moment; its run lives on under its own."""
+    looked_at: list[str] = []
+    read = runs.read_ledger
+    with running("flow", {}, preset="p") as run:
+        link = run.folder.with_name(name)
+        link.unlink(missing_ok=True)
+        link.symlink_to(run.folder.name)
+
+        def look(path: Path) -> dict[str, Any]:
+            entry = read(path)
+            looked_at.append(path.parent.name)
+            link.unlink(missing_ok=True)
+            return entry
+
+        monkeypatch.setattr(runs, "read_ledger", look)
+        assert runs.reconcile(tracked_workspace) == []
+        assert looked_at == [run.run_id]
+    assert ledger(run)["status"] == "completed"
+
+
+def test_a_run_that_completes_while_it_is_looked_at_stays_completed(
+    tracked_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = runs.read_ledger
+    running_here = running("flow", {}, preset="p")
+    run = running_here.__enter__()
+
+    def look(path: Path) -> dict[str, Any]:
+        entry = read(path)
+        if entry["status"] == "running":
+            running_here.__exit__(None, None, None)
+        return entry
+
+    monkeypatch.setattr(runs, "read_ledger", look)
+    assert runs.reconcile(tracked_workspace) == []
+    assert ledger(run)["status"] == "completed"
+
+
 def test_a_reader_never_sees_half_a_ledger(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     durable.replace_atomically(path, json.dumps({"n": 0}))
