@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from tasks.artifacts import Artifact, verify
 from tasks.environment import workspace
 from tasks.errors import ConfigError
-from tasks.runs import LEDGER, read_ledger
+from tasks.runs import newest
 
 if TYPE_CHECKING:
     from models.generation import GenerationConfig, GenerationStep
@@ -57,12 +57,15 @@ def newest_artifact(home: Path, stage: str, beside: str = "") -> Artifact:
         ConfigError: no run has made one yet.
         ArtifactError: it was altered.
     """
-    ledgers = sorted(path for path in home.glob(f"runs/*/{LEDGER}") if path.parent.name != "latest")
-    for ledger in reversed(ledgers):
-        stages = read_ledger(ledger).get("stages", {})
+
+    def has_them(ledger: dict[str, Any]) -> bool:
+        stages = ledger.get("stages", {})
         made = [stages.get(name, {}).get("artifact") for name in (stage, beside or stage)]
-        if all(artifact and Path(artifact).is_dir() for artifact in made):
-            return verify(Path(made[0]))
+        return all(artifact and Path(artifact).is_dir() for artifact in made)
+
+    found = newest(home, has_them)
+    if found is not None:
+        return verify(Path(found["stages"][stage]["artifact"]))
     what = "model" if stage == "pretraining" else f"result of {stage}"
     raise ConfigError(f"no {what} yet", where=home, remedy="run `unveil run` first, or give --model FOLDER")
 
