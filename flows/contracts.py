@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks import contracts_diff, runs
+from tasks import contracts_diff, ledgers
 from tasks.contracts_report import ContractResult, visible
 from tasks.environment import workspace
 from tasks.errors import ConfigError
@@ -61,7 +61,7 @@ def _verdicts(run: Ledger) -> dict[str, ContractResult]:
 
 
 def _named(home: Path, run_id: str) -> Ledger:
-    found = runs.newest(home, lambda entry: entry.get("run_id") == run_id)
+    found = ledgers.newest(home, lambda entry: entry.get("run_id") == run_id)
     if found is None:
         raise ConfigError("is no run of this workspace", where=run_id, remedy="see the folders under runs/")
     return found
@@ -76,7 +76,7 @@ def _newest(home: Path, but: str) -> Ledger:
             return False
         return bool(_verdicts(entry))
 
-    found = runs.newest(home, wanted)
+    found = ledgers.newest(home, wanted)
     if found is None and not but:
         raise ConfigError("there is no run with contracts yet", remedy="run `unveil run` first")
     return found or {}

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from flows.promotion import ALREADY, INCONCLUSIVE, PROMOTE, REFUSE, contend
 from flows.settings import RunConfig
-from tasks import runs
+from tasks import ledgers, runs
 from tasks.artifacts import Artifact, verify
 from tasks.environment import workspace
 from tasks.errors import ConfigError, one_line
@@ -82,7 +82,7 @@ def decide_again(approve: str = "") -> dict[str, Any]:
 
 def _newest() -> dict[str, Any] | None:
     """The ledger of the newest run that evaluated a model."""
-    return runs.newest(workspace(), lambda entry: _artifact(entry, "evaluation") is not None)
+    return ledgers.newest(workspace(), lambda entry: _artifact(entry, "evaluation") is not None)
 
 
 def _artifacts(ledger: dict[str, Any]) -> dict[str, Artifact]:

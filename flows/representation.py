@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import runs
+from tasks import ledgers
 from tasks.contracts_report import visible
 from tasks.environment import workspace
 from tasks.errors import ConfigError
@@ -29,13 +29,13 @@ def show(options: argparse.Namespace) -> None:
     from tasks.representation.corpus import read
 
     home = workspace()
-    run = _named(home, options.run) if options.run else runs.newest(home, _audited)
+    run = _named(home, options.run) if options.run else ledgers.newest(home, _audited)
     if run is None or not _audited(run):
         where = run["run_id"] if run else ""
         raise ConfigError(
             "there is no audit yet", where=where, remedy="run `unveil run` up to evaluation first"
         )
-    former = _named(home, options.against) if options.against else runs.newest(home, _before(run))
+    former = _named(home, options.against) if options.against else ledgers.newest(home, _before(run))
     now = read(_artifact(run))
     lines = [f"who the text of run {run['run_id']} ({run['preset']}) speaks of", *_rates(now.rows.values())]
     lines += (
@@ -108,7 +108,7 @@ def _artifact(run: Ledger) -> Path:
 
 
 def _named(home: Path, run_id: str) -> Ledger:
-    found = runs.newest(home, lambda entry: entry.get("run_id") == run_id)
+    found = ledgers.newest(home, lambda entry: entry.get("run_id") == run_id)
     if found is None:
         raise ConfigError("is no run of this workspace", where=run_id, remedy="see the folders under runs/")
     return found

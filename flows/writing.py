@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from tasks.artifacts import Artifact, verify
 from tasks.environment import workspace
 from tasks.errors import ConfigError
-from tasks.runs import newest
+from tasks.ledgers import newest
 
 if TYPE_CHECKING:
     from models.generation import GenerationConfig, GenerationStep

@@ -1,8 +1,7 @@
 """The artefact store: a stage's output is a folder that is whole, verified and named by its key, or absent.
 
 ``artifacts/<stage>/<name>-<fingerprint>/`` is written in a hidden folder beside its final place, every file
-is fsynced, ``manifest.json`` (each file's size and sha256, the inputs, the configuration, the code version
-and the counts) is written last, and one rename publishes it. A folder without a manifest does not exist.
+is fsynced, ``manifest.json`` (`tasks.manifests`) is written last, and one rename publishes it.
 Two processes on one key take turns through ``flock``, which the kernel releases when its holder dies.
 """
 
@@ -11,27 +10,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from tasks import failpoints, locks
-from tasks.canonical import canonical_json, fingerprint_of, plain
-from tasks.durable import (
-    entries,
-    open_folder,
-    remove,
-    sha256_of,
-    sync,
-    sync_folders,
-    there,
-    write_synced,
-)
-from tasks.errors import ArtifactError, DataError
+from tasks.canonical import canonical_json, fingerprint_of
+from tasks.durable import open_folder, remove, sha256_of, sync_folders, there, write_synced
+from tasks.errors import ArtifactError
+from tasks.manifests import MANIFEST, Artifact, Manifest, reference_to, take_stock, verify
 
 __all__ = [
     "CHECKPOINTS",
@@ -46,75 +34,9 @@ __all__ = [
     "write_synced",
 ]
 
-MANIFEST = "manifest.json"
 # What a resumable stage may leave behind for its next attempt; never part of the artefact.
 CHECKPOINTS = "checkpoints"
 _FOLDER_DIGITS = 16
-# Failures that say the artefact is bad. Others (no memory, too many open files) are no reason to rebuild it.
-_BAD = {errno.ENOENT, errno.EIO, errno.EISDIR, errno.ENOTDIR, errno.ELOOP}
-
-
-class Artifact(BaseModel):
-    """A reference to a finished artefact: what travels between stages instead of data."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    stage: str
-    fingerprint: str
-    content: str
-    path: Path
-
-    def file(self, name: str) -> Path:
-        """Path of one file of the artefact.
-
-        Raises:
-            ArtifactError: the artefact has no such file.
-        """
-        path = self.path / name
-        if not path.is_file():
-            raise ArtifactError(f"has no file {name!r}", stage=self.stage, where=self.path)
-        return path
-
-    def manifest(self) -> Manifest:
-        """The artefact's manifest, read and checked anew."""
-        return _read_manifest(self.path)
-
-    def summary(self) -> dict[str, Any]:
-        """What the stage told about its work when it made this artefact."""
-        return self.manifest().summary
-
-
-class FileRecord(BaseModel):
-    """Size in bytes and sha256 of one file."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    size: int
-    sha256: str
-
-
-class Manifest(BaseModel):
-    """What an artefact is made of and from what. Holds nothing that differs between two equal runs."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    stage: str
-    fingerprint: str
-    content: str
-    key: dict[str, Any]
-    files: dict[str, FileRecord]
-    summary: dict[str, Any]
-    digest: str = ""
-
-    def sealed(self) -> Manifest:
-        """A copy with the digest of everything else, so that no altered byte of it goes unnoticed."""
-        return self.model_copy(
-            update={"digest": fingerprint_of(self.model_dump(mode="json", exclude={"digest"}))}
-        )
-
-    def text(self) -> str:
-        """The one way to write this manifest."""
-        return canonical_json(self.model_dump(mode="json"), indent=1)
 
 
 class Store:
@@ -176,7 +98,7 @@ class Store:
         fingerprint = fingerprint_of(key)
         partial, target = self._partial(stage, name, fingerprint), self.folder(stage, name, fingerprint)
         self._set_aside(stage, name, fingerprint)
-        manifest = _manifest(partial, stage, key, summary)
+        manifest = take_stock(partial, stage, key, summary)
         failpoints.hit("before-manifest", partial / MANIFEST)
         write_synced(partial / MANIFEST, manifest.text())
         sync_folders(partial)
@@ -187,7 +109,7 @@ class Store:
             failpoints.hit("after-rename", target)
             os.fsync(real)
         self.tidy(stage, name, fingerprint)
-        return _artifact(manifest, target)
+        return reference_to(manifest, target)
 
     def remove(self, stage: str, name: str, fingerprint: str) -> None:
         """Remove a damaged artefact so that it can be rebuilt. Needs the lock.
@@ -222,26 +144,6 @@ class Store:
         return self.root / stage / f".{name}-{fingerprint[:_FOLDER_DIGITS]}.{kind}"
 
 
-def verify(folder: Path, fingerprint: str | None = None) -> Artifact:
-    """Check every file of an artefact against its manifest and return a reference to it.
-
-    Raises:
-        ArtifactError: naming the first file that is missing, surplus or altered.
-    """
-    manifest = _read_manifest(folder)
-    if fingerprint is not None and manifest.fingerprint != fingerprint:
-        raise _damaged(folder / MANIFEST, "its fingerprint is not the one asked for", manifest.stage)
-    present = {_relative(path, folder) for path in entries(folder)} - {MANIFEST}
-    for name in sorted(present - manifest.files.keys()):
-        raise _damaged(folder / name, "is not in the manifest", manifest.stage)
-    for name, expected in sorted(manifest.files.items()):
-        if name not in present:
-            raise _damaged(folder / name, "is missing", manifest.stage)
-        if problem := _problem(folder / name, expected):
-            raise _damaged(folder / name, problem, manifest.stage)
-    return _artifact(manifest, folder)
-
-
 @contextlib.contextmanager
 def _real_folder(folder: Path, stage: str) -> Iterator[int]:
     """A folder of the store, held by a descriptor so that no link can lead what is done in it elsewhere.
@@ -262,80 +164,3 @@ def _real_folder(folder: Path, stage: str) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-def _manifest(folder: Path, stage: str, key: Mapping[str, Any], summary: Mapping[str, Any]) -> Manifest:
-    """Sync and record every file of a folder."""
-    files = {_relative(path, folder): _record(path, stage) for path in entries(folder)}
-    if not files:
-        raise DataError("wrote no file", stage=stage)
-    if MANIFEST in files:
-        raise DataError("wrote a file that is called as the manifest", stage=stage, where=MANIFEST)
-    return Manifest(
-        stage=stage,
-        fingerprint=fingerprint_of(key),
-        content=_content(files),
-        key=plain(key),
-        files=files,
-        summary=plain(summary),
-    ).sealed()
-
-
-def _record(path: Path, stage: str) -> FileRecord:
-    if not stat.S_ISREG(path.lstat().st_mode):
-        raise DataError("wrote something that is not a plain file", stage=stage, where=path)
-    sync(path)
-    return FileRecord(size=path.stat().st_size, sha256=sha256_of(path))
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    path = folder / MANIFEST
-    if folder.is_symlink() or path.is_symlink():
-        raise _damaged(path, "is reached through a symbolic link")
-    try:
-        text = path.read_bytes()
-        manifest = Manifest.model_validate_json(text)
-    except ValueError as error:  # pydantic's errors are ValueErrors
-        raise _damaged(path, "is not a manifest") from error
-    except OSError as error:
-        if error.errno not in _BAD:
-            raise
-        raise _damaged(path, f"cannot be read ({error.strerror})") from error
-    if manifest != manifest.sealed() or manifest.text().encode() != text:
-        raise _damaged(path, "was altered after it was written", manifest.stage)
-    if fingerprint_of(manifest.key) != manifest.fingerprint or _content(manifest.files) != manifest.content:
-        raise _damaged(path, "its digests do not match what it lists", manifest.stage)
-    return manifest
-
-
-def _problem(path: Path, expected: FileRecord) -> str:
-    """What is wrong with a file, or nothing."""
-    try:
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode):
-            return "is not a plain file"
-        if status.st_size != expected.size or sha256_of(path) != expected.sha256:
-            return "was altered after it was written"
-    except OSError as error:
-        if error.errno not in _BAD:
-            raise
-        return f"cannot be read ({error.strerror})"
-    return ""
-
-
-def _artifact(manifest: Manifest, folder: Path) -> Artifact:
-    return Artifact(
-        stage=manifest.stage, fingerprint=manifest.fingerprint, content=manifest.content, path=folder
-    )
-
-
-def _damaged(path: Path, problem: str, stage: str = "") -> ArtifactError:
-    return ArtifactError(problem, stage=stage, where=path, remedy="run again to have the artefact rebuilt")
-
-
-def _content(files: Mapping[str, FileRecord]) -> str:
-    return fingerprint_of({name: record.sha256 for name, record in files.items()})
-
-
-def _relative(path: Path, folder: Path) -> str:
-    return path.relative_to(folder).as_posix()

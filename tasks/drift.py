@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from tasks import runs, tables
+from tasks import ledgers, runs, tables
 from tasks.artifacts import Artifact, verify
 from tasks.config import StageConfig, Summary
 
@@ -64,7 +64,7 @@ def since_training(current: Artifact, config: DriftConfig) -> CorpusChange | Non
     run = runs.current()
     if run is None:
         return None
-    trained = runs.newest(
+    trained = ledgers.newest(
         run.home,
         lambda entry: (
             entry["status"] == "completed"

@@ -1,16 +1,14 @@
-"""The run ledger: what one run did, stage by stage, in ``runs/<run-id>/run.json``.
+"""One run of a flow from its first word to its last: its ledger, its lock, its parent MLflow run.
 
-The ledger is the project's own memory, independent of Prefect and MLflow: written atomically after every
-stage, with `runs/latest` pointing at the newest. A run whose process vanished is found by its lock.
+A run whose process vanished is found by its lock, which the kernel released.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -19,10 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tasks import failpoints, locks, orchestration
+from tasks import failpoints, ledgers, locks, orchestration
 from tasks.artifacts import Artifact, Store
-from tasks.canonical import plain
-from tasks.durable import replace_atomically
 from tasks.environment import workspace
 from tasks.errors import ConfigError, describe, one_line
 from tasks.shortage import storage_error
@@ -30,10 +26,7 @@ from tasks.tracking import Tracker
 
 logger = logging.getLogger(__name__)
 
-LEDGER = "run.json"
 _LOCK = ".alive"
-_LATEST = "latest"
-_RECENT = 50
 
 
 class UntilReached(Exception):  # noqa: N818 - control flow, not an error
@@ -105,7 +98,7 @@ class Run:
 
     def save(self) -> None:
         """Write ``run.json`` atomically."""
-        _write(self.folder / LEDGER, self.as_dict())
+        ledgers.write_ledger(self.folder / ledgers.LEDGER, self.as_dict())
 
     def as_dict(self) -> dict[str, Any]:
         """The ledger as it stands in ``run.json``."""
@@ -188,54 +181,23 @@ def inspecting(
 def reconcile(home: Path) -> list[str]:
     """Mark runs whose process vanished as failed, in the ledger, MLflow and Prefect; returns their ids."""
     gone = []
-    for folder in _folders(home):
-        ledger, run_id = folder / LEDGER, folder.name
-        if read_ledger(ledger).get("status") != "running" or locks.is_held(folder / _LOCK):
+    for folder in ledgers.folders(home):
+        ledger, run_id = folder / ledgers.LEDGER, folder.name
+        if ledgers.read_ledger(ledger).get("status") != "running" or locks.is_held(folder / _LOCK):
             continue
         # A run writes its ledger only while it holds the lock, which is free now: this is its last word.
-        entry = read_ledger(ledger)
+        entry = ledgers.read_ledger(ledger)
         if entry.get("status") != "running":
             continue
         Tracker(home).reconcile(run_id)
         with attempting("tell Prefect about a vanished run"):
             orchestration.reconcile((entry.get("prefect") or {}).get("flow_run_id"))
-        _write(ledger, entry | {"status": "failed", "error": "process vanished", "finished": _now()})
+        ledgers.write_ledger(
+            ledger, entry | {"status": "failed", "error": "process vanished", "finished": _now()}
+        )
         logger.warning("run %s ended without a word; marked as failed", run_id)
         gone.append(run_id)
     return gone
-
-
-def read_ledger(path: Path) -> dict[str, Any]:
-    """Read a ``run.json``; one that cannot be read counts as empty: it is written atomically or not ours."""
-    try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return entry if isinstance(entry, dict) else {}
-
-
-def _folders(home: Path) -> list[Path]:
-    """Every run's folder. `latest`, and the link that is about to become it, are other names for one of them."""
-    return [path for path in sorted((home / "runs").glob("[!.]*")) if path.name != _LATEST]
-
-
-def former_fingerprint(run: Run, stage: str) -> str | None:
-    """What the newest of the recent runs before this one recorded as a stage's fingerprint."""
-    folders = [path for path in _folders(run.home) if path.name != run.run_id]
-    # The ids begin with a time in whole seconds.
-    folders.sort(key=lambda path: (path.name[:15], path.stat().st_mtime_ns), reverse=True)
-    for folder in folders[:_RECENT]:
-        entry = read_ledger(folder / LEDGER).get("stages", {}).get(stage, {})
-        if entry.get("fingerprint"):
-            return str(entry["fingerprint"])
-    return None
-
-
-def newest(home: Path, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
-    """The ledger of the newest run that is as wanted."""
-    folders = sorted(_folders(home), key=lambda path: (path.name[:15], path.stat().st_mtime_ns), reverse=True)
-    entries = (read_ledger(folder / LEDGER) for folder in folders)
-    return next((entry for entry in entries if entry and wanted(entry)), None)
 
 
 @contextmanager
@@ -275,7 +237,7 @@ def _tags(run: Run) -> dict[str, str]:
 
 
 def _point_latest(run: Run) -> None:
-    link = run.folder.parent / _LATEST
+    link = run.folder.parent / ledgers.LATEST
     temporary = link.with_name(f".latest.{run.run_id}")
     temporary.symlink_to(run.folder.name)
     try:
@@ -283,15 +245,6 @@ def _point_latest(run: Run) -> None:
     except OSError:  # a folder: somebody copied the workspace and let the copy follow links
         temporary.unlink()
         raise
-
-
-def _write(path: Path, entry: dict[str, Any]) -> None:
-    # Lone surrogates, as in a file name that is not UTF-8, are written as escapes.
-    text = json.dumps(plain(entry), indent=1, ensure_ascii=False, allow_nan=False)
-    try:
-        replace_atomically(path, text.encode("utf-8", "backslashreplace").decode())
-    except OSError as error:
-        raise storage_error(error, "", path) or error from error
 
 
 def _now() -> str:

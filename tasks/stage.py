@@ -17,7 +17,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from tasks import code_version, durable, failpoints, metric_stream, orchestration, reasons, runs, shortage
+from tasks import (
+    code_version,
+    durable,
+    failpoints,
+    ledgers,
+    metric_stream,
+    orchestration,
+    reasons,
+    runs,
+    shortage,
+)
 from tasks.artifacts import Artifact, fingerprint_of
 from tasks.config import StageConfig, Summary
 from tasks.errors import ArtifactError, ConfigError, UnknownError, UnveilError, describe, one_line
@@ -161,7 +171,8 @@ class Stage:
             return None, f"damaged: {error.where} {error.problem}"
         if artifact is not None:
             return artifact, "unchanged"
-        return None, reasons.why(run.store, self.name, name, key, runs.former_fingerprint(run, self.name))
+        former = ledgers.former_fingerprint(run.home, run.run_id, self.name)
+        return None, reasons.why(run.store, self.name, name, key, former)
 
     def _compute(
         self, run: runs.Run, name: str, key: Key, config: StageConfig, inputs: Inputs, mlflow_run_id: str

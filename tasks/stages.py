@@ -9,7 +9,7 @@ ingestion = Stage(
     "ingestion",
     core="tasks.sources.ingest:ingest",
     contracts={"documents.parquet": "raw_documents"},
-    observe="tasks.sources.ingest:observe",
+    observe="tasks.sources.observation:observe",
 )
 _LABELLED = {
     "labelled/sentiment.parquet": "labelled_sentiment",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import runs, tables
+from tasks import ledgers, tables
 from tasks.artifacts import Artifact
 from tasks.errors import ArtifactError, ConfigError, one_line
 from tasks.tokenization import CONTINUATION
@@ -103,7 +103,7 @@ def find_run(home: Path, run: str) -> Ledger:
         ids.add(stages.get("pretraining", {}).get("mlflow_run_id"))
         return run in ids or (run == LATEST and "pretraining" in stages)
 
-    found = runs.newest(home, wanted)
+    found = ledgers.newest(home, wanted)
     if found is None:
         remedy = "give an id from runs/ or of MLflow, or leave it out for the newest run"
         raise ConfigError(

@@ -106,7 +106,7 @@ class Workspace:
 
     def ledger(self) -> dict[str, Any]:
         """The newest run's ledger."""
-        from tasks.runs import LEDGER, read_ledger
+        from tasks.ledgers import LEDGER, read_ledger
 
         return read_ledger(self.home / "runs" / "latest" / LEDGER)
 

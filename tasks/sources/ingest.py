@@ -9,12 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
 from tasks import tables
 from tasks.artifacts import Artifact
-from tasks.config import Summary
-from tasks.errors import SourceError, UnknownError
+from tasks.errors import SourceError
 from tasks.sources import feeds, files, hub, labelled, probes, readers, samples
 from tasks.sources.config import (
     SAMPLES_LICENCE,
@@ -27,17 +24,17 @@ from tasks.sources.config import (
     SamplesSource,
     Source,
 )
-from tasks.sources.config_base import AnyFiles, AnyPackage, Readable
+from tasks.sources.config_base import AnyFiles, AnyPackage
+from tasks.sources.counts import DomainCounts, IngestionSummary, SourceCounts
 from tasks.sources.labelled_config import (
     LabelledSamples,
     LabelledSource,
-    LabelledSources,
     ProbeFiles,
     ProbePackage,
     ProbeSamples,
     ProbeSource,
-    ProbeSources,
 )
+from tasks.sources.observation import AnySource, all_sources, of_probe, of_task
 from tasks.sources.outcomes import Bad, Kept, LeftOut, Outcomes, digest
 from tasks.sources.packages import fetch_all
 
@@ -46,44 +43,6 @@ _LOG = logging.getLogger(__name__)
 _ENOUGH_BAD = 1_000
 _MAIN_TEXT = {"sentiment": "text", "question-answering": "context", "translation": "source_text"}
 _ID_DIGITS = 20
-AnySource = Source | LabelledSource | ProbeSource
-
-
-class DomainCounts(Summary):
-    """Documents of one domain and their UTF-8 bytes."""
-
-    documents: int = 0
-    bytes: int = 0
-
-
-class SourceCounts(Summary):
-    """What became of the records of one source; ``bytes`` are those of the kept texts.
-
-    ``kept + quarantined + left_out`` is every record there was. ``reasons`` says why records were left out.
-    """
-
-    kept: int = 0
-    bytes: int = 0
-    quarantined: int = 0
-    left_out: int = 0
-    reasons: dict[str, int] = Field(default_factory=dict)
-
-
-class IngestionSummary(Summary):
-    """Counts of the stage: documents in all, by domain and by source; labelled rows by task and source.
-
-    ``probes`` has the sets of pairs that there are, and no entry for one that has no source.
-    """
-
-    documents: int
-    bytes: int
-    quarantined: int
-    domains: dict[str, DomainCounts]
-    sources: dict[str, SourceCounts]
-    labelled: dict[str, int]
-    labelled_sources: dict[str, dict[str, SourceCounts]]
-    probes: dict[str, int] = Field(default_factory=dict)
-    probe_sources: dict[str, dict[str, SourceCounts]] = Field(default_factory=dict)
 
 
 def ingest(inputs: Mapping[str, Artifact], config: IngestionConfig, folder: Path) -> IngestionSummary:
@@ -106,7 +65,7 @@ def ingest(inputs: Mapping[str, Artifact], config: IngestionConfig, folder: Path
     pairs = {
         name: tables.write(folder / "probes" / f"{name}.parquet", reading.pairs(name), tables.PAIRS)
         for name in tables.PROBES
-        if _of_probe(config.probes, name)
+        if of_probe(config.probes, name)
     }
     quarantined = tables.write(folder / "quarantine.parquet", reading.quarantine, tables.QUARANTINE)
     sources = reading.counts.pop("documents")
@@ -123,53 +82,13 @@ def ingest(inputs: Mapping[str, Artifact], config: IngestionConfig, folder: Path
     )
 
 
-def observe(config: IngestionConfig, fetch: bool = True) -> dict[str, str]:
-    """What the fingerprint needs beyond the configuration: the sha256 of every user's file.
-
-    Packages are pinned by their sha256 in the configuration, samples by their seed and the code.
-
-    Args:
-        config: the sources.
-        fetch: whether what is not here may be fetched; else nothing is downloaded or written, and sources are taken
-            for what the last run fetched.
-
-    Raises:
-        SourceError: a glob matches nothing, or a file cannot be read.
-        UnknownError: ``fetch`` is not set, and would be needed; it names the first such file of each source.
-    """
-    found: dict[str, str] = {}
-    unknown: list[str] = []
-    for dataset, source in _all_sources(config):
-        try:
-            digests = _digests(source, fetch)
-        except UnknownError as error:
-            unknown.append(str(error))
-            continue
-        found |= {f"{dataset}/{source.title}/{uri}": digest for uri, digest in digests.items()}
-    if unknown:
-        raise UnknownError("; ".join(dict.fromkeys(unknown)))
-    return found
-
-
-def _digests(source: AnySource, fetch: bool) -> dict[str, str]:
-    match source:
-        case Readable():
-            return files.digests(source, fetch)
-        case FeedSource():
-            return feeds.digests(source, fetch)
-        case HuggingFaceSource():
-            return hub.digests(source, fetch)
-        case _:
-            return {}
-
-
 class _Reading:
     """One pass over all sources, counting."""
 
     def __init__(self, config: IngestionConfig) -> None:
         self._config = config
         self._packages = fetch_all(
-            source for _, source in _all_sources(config) if isinstance(source, AnyPackage)
+            source for _, source in all_sources(config) if isinstance(source, AnyPackage)
         )
         self.quarantine: list[dict[str, Any]] = []
         self.domains: dict[str, DomainCounts] = {}
@@ -189,13 +108,13 @@ class _Reading:
     def labelled(self, task: str) -> Iterator[dict[str, Any]]:
         """Rows of one task's table; which split they go to is decided by cleaning."""
         self.counts.setdefault(task, {})
-        for source in _of_task(self._config.labelled, task):
+        for source in of_task(self._config.labelled, task):
             for kept in self._kept(task, source, self._open_labelled(task, source), ""):
                 yield _row(source, kept, {**kept.values, "split": ""}, _MAIN_TEXT[task])
 
     def pairs(self, name: str) -> Iterator[dict[str, Any]]:
         """Rows of one set of pairs."""
-        for source in _of_probe(self._config.probes, name):
+        for source in of_probe(self._config.probes, name):
             for kept in self._kept(name, source, self._open_probe(name, source), ""):
                 yield _row(source, kept, kept.values, "more")
 
@@ -290,24 +209,6 @@ class _Reading:
                 where=first.where,
                 remedy="correct them or raise max_bad_ratio",
             )
-
-
-def _all_sources(config: IngestionConfig) -> Iterator[tuple[str, AnySource]]:
-    yield from (("documents", source) for source in config.sources)
-    for task in tables.LABELLED:
-        yield from ((task, source) for source in _of_task(config.labelled, task))
-    for name in tables.PROBES:
-        yield from ((name, source) for source in _of_probe(config.probes, name))
-
-
-def _of_task(sources: LabelledSources, task: str) -> tuple[LabelledSource, ...]:
-    found: tuple[LabelledSource, ...] = getattr(sources, task.replace("-", "_"))
-    return found
-
-
-def _of_probe(sources: ProbeSources, name: str) -> tuple[ProbeSource, ...]:
-    found: tuple[ProbeSource, ...] = getattr(sources, name.replace("-", "_"))
-    return found
 
 
 def _row(source: AnySource, kept: Kept, values: dict[str, Any], main: str) -> dict[str, Any]:

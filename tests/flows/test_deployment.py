@@ -19,7 +19,7 @@ from typing import IO, Any
 import pytest
 
 from tasks.artifacts import verify
-from tasks.runs import LEDGER, read_ledger
+from tasks.ledgers import LEDGER, read_ledger
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from tasks.artifacts import verify
-from tasks.runs import LEDGER, read_ledger
+from tasks.ledgers import LEDGER, read_ledger
 from tests.conftest import ROOT
 from tests.flows.commands import Commands
 

@@ -201,7 +201,7 @@ def _steps(path: Path) -> int:
 def _assert_nothing_is_running(home: Path) -> None:
     from mlflow.tracking import MlflowClient
 
-    from tasks.runs import LEDGER, read_ledger
+    from tasks.ledgers import LEDGER, read_ledger
 
     assert {read_ledger(path)["status"] for path in home.glob(f"runs/*/{LEDGER}")} == {"completed", "failed"}
     client = MlflowClient(f"sqlite:///{home / 'mlflow.db'}")

@@ -17,8 +17,8 @@ from flows import cli, lifecycle, retraining
 from flows.presets import smoke as smoke_preset
 from flows.running import run_flow
 from tasks.artifacts import verify
+from tasks.ledgers import LEDGER, newest, read_ledger
 from tasks.registry import Registry
-from tasks.runs import LEDGER, newest, read_ledger
 from tasks.tracking import Tracker
 
 pytestmark = pytest.mark.slow

@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from tasks.artifacts import verify
-from tasks.runs import LEDGER, read_ledger
+from tasks.ledgers import LEDGER, read_ledger
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parent.parent.parent

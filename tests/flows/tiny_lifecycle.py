@@ -20,7 +20,7 @@ from typing import Any
 
 from flows.lifecycle import compose
 from flows.running import configuration, run_flow
-from tasks import runs, stages
+from tasks import ledgers, runs, stages
 from tasks.artifacts import MANIFEST, Artifact, verify
 from tasks.config import StageConfig
 from tasks.errors import ArtifactError, UnveilError, describe
@@ -247,7 +247,9 @@ def statuses(home: Path) -> set[str]:
     """Of all runs that MLflow and the ledgers know."""
     with closing(sqlite3.connect(f"file:{home / 'mlflow.db'}?mode=ro", uri=True)) as connection:
         tracked = {row[0] for row in connection.execute("select distinct status from runs")}
-    return tracked | {runs.read_ledger(path)["status"].upper() for path in home.glob(f"runs/*/{runs.LEDGER}")}
+    return tracked | {
+        ledgers.read_ledger(path)["status"].upper() for path in home.glob(f"runs/*/{ledgers.LEDGER}")
+    }
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from tasks import artifacts, tables
+from tasks import artifacts, manifests, tables
 from tasks.artifacts import Artifact, Store, fingerprint_of, verify
 from tasks.canonical import canonical_json
 from tasks.errors import ArtifactError, DataError
@@ -263,7 +263,7 @@ def test_a_broken_reading_of_the_disk_is_not_taken_for_damage(
     def no_more_files(path: Path) -> str:
         raise OSError(24, "Too many open files", str(path))
 
-    monkeypatch.setattr(artifacts, "sha256_of", no_more_files)
+    monkeypatch.setattr(manifests, "sha256_of", no_more_files)
     with pytest.raises(OSError, match="Too many open files"):
         store.find("toy", "small", FINGERPRINT)
 
@@ -274,7 +274,7 @@ def test_an_unreadable_block_is_damage(store: Store, monkeypatch: pytest.MonkeyP
     def bad_block(path: Path) -> str:
         raise OSError(5, "Input/output error", str(path))
 
-    monkeypatch.setattr(artifacts, "sha256_of", bad_block)
+    monkeypatch.setattr(manifests, "sha256_of", bad_block)
     with pytest.raises(ArtifactError, match=r"hidden\.json: cannot be read \(Input/output error\)"):
         store.find("toy", "small", FINGERPRINT)
 

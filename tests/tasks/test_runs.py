@@ -18,7 +18,7 @@ import pytest
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from tasks import durable, runs
+from tasks import durable, ledgers, runs
 from tasks.errors import ConfigError, DataError, UnveilError
 from tasks.runs import running
 from tasks.shortage import LESS_MEMORY
@@ -244,12 +244,12 @@ def test_vanished_runs_are_found_at_the_next_start_and_living_ones_are_left_alon
 
 
 def ledger_of(home: Path, run_id: str) -> dict[str, Any]:
-    return runs.read_ledger(home / "runs" / run_id / "run.json")
+    return ledgers.read_ledger(home / "runs" / run_id / "run.json")
 
 
 def reconciled(home: Path) -> list[str]:
-    ledgers = [runs.read_ledger(path) for path in home.glob("runs/[!l]*/run.json")]
-    return [entry["run_id"] for entry in ledgers if entry["status"] == "failed"]
+    entries = [ledgers.read_ledger(path) for path in home.glob("runs/[!l]*/run.json")]
+    return [entry["run_id"] for entry in entries if entry["status"] == "failed"]
 
 
 def test_a_run_killed_before_it_was_tracked_is_found_too(tracked_workspace: Path) -> None:
@@ -291,7 +291,7 @@ def test_a_run_is_known_by_its_own_name_only(
 ) -> None:
     """The name that points at the newest run is replaced at any moment; its run lives on under its own."""
     looked_at: list[str] = []
-    read = runs.read_ledger
+    read = ledgers.read_ledger
     with running("flow", {}, preset="p") as run:
         link = run.folder.with_name(name)
         link.unlink(missing_ok=True)
@@ -303,7 +303,7 @@ def test_a_run_is_known_by_its_own_name_only(
             link.unlink(missing_ok=True)
             return entry
 
-        monkeypatch.setattr(runs, "read_ledger", look)
+        monkeypatch.setattr(ledgers, "read_ledger", look)
         assert runs.reconcile(tracked_workspace) == []
         assert looked_at == [run.run_id]
     assert ledger(run)["status"] == "completed"
@@ -312,7 +312,7 @@ def test_a_run_is_known_by_its_own_name_only(
 def test_a_run_that_completes_while_it_is_looked_at_stays_completed(
     tracked_workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = runs.read_ledger
+    read = ledgers.read_ledger
     running_here = running("flow", {}, preset="p")
     run = running_here.__enter__()
 
@@ -322,7 +322,7 @@ def test_a_run_that_completes_while_it_is_looked_at_stays_completed(
             running_here.__exit__(None, None, None)
         return entry
 
-    monkeypatch.setattr(runs, "read_ledger", look)
+    monkeypatch.setattr(ledgers, "read_ledger", look)
     assert runs.reconcile(tracked_workspace) == []
     assert ledger(run)["status"] == "completed"
 
@@ -407,7 +407,7 @@ def test_an_error_is_not_hidden_by_a_ledger_that_cannot_be_written(
         raise OSError(28, "No space left on device", str(path))
 
     with pytest.raises(ConfigError, match="the cause"), running("flow", {}, preset="p"):
-        monkeypatch.setattr(runs, "replace_atomically", full)
+        monkeypatch.setattr(ledgers, "replace_atomically", full)
         raise ConfigError("the cause")
     assert "could not write the ledger" in caplog.text
 

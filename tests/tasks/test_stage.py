@@ -227,7 +227,7 @@ def test_a_workspace_that_cannot_be_written_is_an_error(
         raise OSError(30, "Read-only file system", "/the/workspace")
 
     run = toy.untracked_run(tmp_path)
-    monkeypatch.setattr("tasks.artifacts.sync", read_only)
+    monkeypatch.setattr("tasks.manifests.sync", read_only)
     with pytest.raises(
         UnveilError, match=r"toy: /the/workspace: cannot be written \(Read-only file system\)"
     ):

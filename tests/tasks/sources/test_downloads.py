@@ -23,7 +23,8 @@ from tasks.errors import SourceError
 from tasks.sources import downloads, web
 from tasks.sources.config import HttpSource, IngestionConfig
 from tasks.sources.downloads import Wanted, fetch, file_name
-from tasks.sources.ingest import ingest, observe
+from tasks.sources.ingest import ingest
+from tasks.sources.observation import observe
 
 BODY = b"".join(b'{"text": "line %06d of a file"}\n' % number for number in range(20_000))
 DIGEST = hashlib.sha256(BODY).hexdigest()

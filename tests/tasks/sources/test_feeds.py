@@ -15,7 +15,8 @@ from tasks import tables
 from tasks.errors import SourceError
 from tasks.sources import downloads, feeds
 from tasks.sources.config import FeedSource, IngestionConfig
-from tasks.sources.ingest import ingest, observe
+from tasks.sources.ingest import ingest
+from tasks.sources.observation import observe
 from tasks.sources.outcomes import Bad, Kept, LeftOut
 
 PAGE = "<html><head><meta charset=utf-8></head><body><p>Café number {}</p></body></html>"

@@ -14,7 +14,9 @@ from tasks import tables
 from tasks.errors import SourceError
 from tasks.sources import hub
 from tasks.sources.config import HuggingFaceSource, IngestionConfig
-from tasks.sources.ingest import IngestionSummary, ingest, observe
+from tasks.sources.counts import IngestionSummary
+from tasks.sources.ingest import ingest
+from tasks.sources.observation import observe
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 ROWS = {"body": ["one", None, "three", "  "], "key": ["a", "b", "c", "d"], "year": [1, 2, 3, 4]}

@@ -14,7 +14,8 @@ from tasks.errors import SourceError
 from tasks.sources import ingest as stage
 from tasks.sources.catalogue import SMOKE_LABELLED, SMOKE_SOURCES
 from tasks.sources.config import IngestionConfig, SamplesSource
-from tasks.sources.ingest import ingest, observe
+from tasks.sources.ingest import ingest
+from tasks.sources.observation import observe
 
 SMOKE = IngestionConfig(sources=SMOKE_SOURCES, labelled=SMOKE_LABELLED)
 

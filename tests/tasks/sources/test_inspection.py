@@ -15,7 +15,8 @@ from tasks.environment import workspace
 from tasks.errors import UnknownError
 from tasks.sources import downloads
 from tasks.sources.config import FeedSource, FilesSource, HttpSource, IngestionConfig
-from tasks.sources.ingest import ingest, observe
+from tasks.sources.ingest import ingest
+from tasks.sources.observation import observe
 
 BODY = b'{"text": "one of many"}\n' * 100_000
 COMMON = {"domain": "web", "licence": "CC0-1.0", "allow_private": True}

@@ -14,8 +14,10 @@ from tasks import tables
 from tasks.errors import SourceError
 from tasks.sources.catalogue import DEMO_PROBES, SMOKE_PROBES
 from tasks.sources.config import IngestionConfig, SamplesSource
-from tasks.sources.ingest import IngestionSummary, ingest, observe
+from tasks.sources.counts import IngestionSummary
+from tasks.sources.ingest import ingest
 from tasks.sources.labelled_config import ProbePackage
+from tasks.sources.observation import observe
 from tasks.sources.outcomes import Bad, Kept
 from tasks.sources.probes import rows
 
