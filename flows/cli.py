@@ -190,10 +190,11 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument("--until", metavar="STAGE", help="the last stage to run")
     status.add_argument("--json", action="store_true", help="machine-readable, with the whole configuration")
     plan.add_argument("--json", action="store_true", help="machine-readable")
-    trace = command("trace", _trace, "which documents one step of the pretraining read")
+    trace = command("trace", _trace, "which documents, or labelled rows, one step of a training read")
     trace.add_argument(
         "--run", metavar="ID", default="latest", help="an unveil or MLflow run; default: latest"
     )
+    trace.add_argument("--stage", metavar="STAGE", help="pretraining (the default) or finetuning-<task>")
     trace.add_argument("--step", metavar="N", type=int, required=True, help="the step, from 1")
     trace.add_argument("--json", action="store_true", help="machine-readable")
     _add_generation(command("generate", _generate, "continue a text, one token at a time"))

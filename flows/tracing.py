@@ -1,4 +1,4 @@
-"""`unveil trace`: the documents that one step of a pretraining read."""
+"""`unveil trace`: the documents, or labelled rows, that one step of a training read."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from dataclasses import asdict
 
 from tasks.environment import workspace
 from tasks.errors import one_line
-from tasks.tracing import Passage, Traced, trace
+from tasks.passages import Passage
+from tasks.tracing import PRETRAINING, Traced, trace
 
 _WORD = 300
 
 
 def show(options: argparse.Namespace) -> None:
-    """Print what a step read, window by window, or the same as JSON.
+    """Print what a step read, window by window or example by example, or the same as JSON.
 
     Raises:
         ConfigError: there is no such run or step.
         ArtifactError: what the run was made of is no longer there.
     """
-    traced = trace(workspace(), options.run, options.step)
+    traced = trace(workspace(), options.run, options.step, options.stage)
     if options.json:
         sys.stdout.write(json.dumps(asdict(traced), indent=1) + "\n")
     else:
@@ -32,13 +33,17 @@ def show(options: argparse.Namespace) -> None:
 def _lines(traced: Traced) -> Iterator[str]:
     measured = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in traced.measured.items())
     documents = len({passage.document for passage in traced.passages})
-    yield f"run {traced.run}, step {traced.step} of {traced.steps}: {measured or 'no curve was kept'}"
-    yield f"{len(traced.passages)} passages of {documents} documents"
+    yield f"run {traced.run}, {traced.stage}, step {traced.step} of {traced.steps}: {measured or 'no curve was kept'}"
+    pretraining = traced.stage == PRETRAINING
+    parts, wholes, unit = (
+        ("passages", "documents", "window") if pretraining else ("examples", "rows", "example")
+    )
+    yield f"{len(traced.passages)} {parts} of {documents} {wholes}"
     window = -1
     for passage in traced.passages:
         if passage.window != window:
             window = passage.window
-            yield f"window {window + 1}"
+            yield f"{unit} {window + 1}"
         yield from _passage(passage)
 
 

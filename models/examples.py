@@ -20,10 +20,11 @@ _POOL_BATCHES = 32  # drawn together, then sorted by length
 
 
 class Example(NamedTuple):
-    """Token ids of one example, and what its head is to learn from them."""
+    """Token ids of one example, what its head is to learn from them, and the labelled row it was made from."""
 
     input_ids: tuple[int, ...]
     targets: tuple[int, ...]
+    row: str = ""
 
 
 class ExampleSampler:
@@ -56,6 +57,10 @@ class ExampleSampler:
             self._epoch = (epoch, self._shuffle(epoch))
         members: NDArray[np.int64] = self._epoch[1][place]
         return members
+
+    def rows(self, step: int) -> list[str]:
+        """Labelled rows that the examples of `step` (from 0) were made from, each once."""
+        return list(dict.fromkeys(self._examples[place].row for place in self.members(step)))
 
     def place(self, step: int) -> dict[str, int]:
         """Where training stands before `step`, in examples."""

@@ -31,6 +31,7 @@ from models.scoring import autocast
 from models.training_config import RUNTIME_FIELDS
 
 HeadT = TypeVar("HeadT", bound=nn.Module)
+_NAMED = 32  # labelled rows of a batch that is not finite
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,9 @@ def _fit(
     )
 
     def blame(step: int, _ranks: list[int]) -> str:
-        return f": the examples {', '.join(map(str, sampler.members(step)))}"
+        rows = sampler.rows(step)
+        more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+        return f": the labelled rows {', '.join(rows[:_NAMED])}{more}"
 
     loader = example_loader(sampler, lambda: trainer.global_step)
     return fit(trainer, FineTuning(head, config, precision, blame), loader, monitor, resume)

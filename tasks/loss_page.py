@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from tasks import tables, tracing
 from tasks.artifacts import Artifact
+from tasks.passages import Passage
 
 PAGE = "loss.html"
 TEMPLATE = "loss_page.html.j2"
@@ -38,7 +39,7 @@ class Jump:
     z: float
     x: float  # place in the drawing
     y: float
-    passages: tuple[tracing.Passage, ...]
+    passages: tuple[Passage, ...]
     more: int  # passages that are not shown
     command: str
 

@@ -1,4 +1,4 @@
-"""What one step of a pretraining read, worked out again from the step's number: nothing was logged for it."""
+"""What one step of a training read, worked out again from the step's number: nothing was logged for it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import ledgers, tables
+from tasks import example_tracing, ledgers, tables
 from tasks.artifacts import Artifact
-from tasks.errors import ArtifactError, ConfigError, one_line
+from tasks.errors import ArtifactError, ConfigError
+from tasks.passages import Passage, excerpt_of, provenance
 from tasks.tokenization import CONTINUATION
 from tasks.vocabulary import load_tokenizer
 
@@ -17,24 +18,11 @@ if TYPE_CHECKING:
     from models.shards import TokenShard
 
 LATEST = "latest"
-_EXCERPT = 120
+PRETRAINING, FINETUNING = "pretraining", "finetuning-"
+STAGES = (PRETRAINING, *(f"{FINETUNING}{task}" for task in tables.LABELLED))
 _MEASURED = ("loss", "gradient_norm", "learning_rate")
 
 Ledger = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Passage:
-    """Part of a document in one window; ``first`` is its place there, ``excerpt`` its beginning, escaped."""
-
-    window: int
-    document: str
-    source: str
-    uri: str
-    licence: str
-    first: int
-    tokens: int
-    excerpt: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +30,7 @@ class Traced:
     """What a step read, and what was measured in it; ``measured`` is empty where no curve was kept."""
 
     run: str
+    stage: str
     step: int
     steps: int
     measured: Mapping[str, float]
@@ -69,47 +58,56 @@ class Reading:
         return [int(offset) for offset in sampler.windows_of(step - 1)]
 
 
-def trace(home: Path, run: str, step: int) -> Traced:
-    """List what ``step`` of a run's pretraining read.
+def trace(home: Path, run: str, step: int, stage: str | None = None) -> Traced:
+    """List what ``step`` of a run's training read.
 
     Args:
         home: the workspace.
-        run: id of an unveil run, of its MLflow run or of that of its pretraining, or ``latest``.
+        run: id of an unveil run, of its MLflow run or of that of one of its trainings, or ``latest``.
         step: from 1, as in the curves.
+        stage: one of `STAGES`; by default the one whose MLflow run ``run`` is, else the pretraining.
 
     Raises:
-        ConfigError: there is no such run or step, or the run has no pretraining.
+        ConfigError: there is no such run, training or step.
         ArtifactError: what the run was made of is no longer there.
     """
-    ledger = find_run(home, run)
-    reading = _reading(ledger)
-    if not 1 <= step <= reading.steps:
-        remedy = f"name a step from 1 to {reading.steps}"
+    if stage is not None and stage not in STAGES:
+        raise ConfigError("is no training", where=f"--stage {stage}", remedy=f"one of {', '.join(STAGES)}")
+    ledger, stage = find_run(home, run, stage)
+    training = _reading(ledger) if stage == PRETRAINING else _lesson(ledger, stage)
+    if not 1 <= step <= training.steps:
+        remedy = f"name a step from 1 to {training.steps}"
         raise ConfigError("is no step of this training", where=f"--step {step}", remedy=remedy)
-    found = list(passages(reading, step, _artifact(ledger, "cleaning").file("documents.parquet")))
-    return Traced(str(ledger["run_id"]), step, reading.steps, _measured(ledger, step), tuple(found))
+    cleaning = _artifact(ledger, "cleaning")
+    if isinstance(training, Reading):
+        found = passages(training, step, cleaning.file("documents.parquet"))
+    else:
+        labelled = cleaning.file(f"labelled/{stage.removeprefix(FINETUNING)}.parquet")
+        found = example_tracing.passages(training, step, labelled)
+    measured = _measured(ledger, stage, step)
+    return Traced(str(ledger["run_id"]), stage, step, training.steps, measured, tuple(found))
 
 
-def find_run(home: Path, run: str) -> Ledger:
-    """The ledger of the run that an id names; ``latest`` is the newest one that came to pretraining.
+def find_run(home: Path, run: str, stage: str | None) -> tuple[Ledger, str]:
+    """The ledger and the stage that an id names; ``latest`` is the newest run that came to the stage.
 
     Raises:
         ConfigError: there is none.
     """
 
-    def wanted(entry: Ledger) -> bool:
+    def named(entry: Ledger) -> str | None:
         stages = entry.get("stages", {})
-        ids = {entry.get("run_id"), entry.get("mlflow", {}).get("parent_run_id")}
-        ids.add(stages.get("pretraining", {}).get("mlflow_run_id"))
-        return run in ids or (run == LATEST and "pretraining" in stages)
+        own = {name: stages[name].get("mlflow_run_id") for name in STAGES if name in stages}
+        whole = run in (LATEST, entry.get("run_id"), entry.get("mlflow", {}).get("parent_run_id"))
+        wanted = [stage or PRETRAINING] if whole else [name for name, number in own.items() if number == run]
+        return next((name for name in wanted if name in own and stage in (None, name)), None)
 
-    found = ledgers.newest(home, wanted)
+    found = ledgers.newest(home, lambda entry: named(entry) is not None)
     if found is None:
+        what = stage or PRETRAINING if run == LATEST else stage or "training"
         remedy = "give an id from runs/ or of MLflow, or leave it out for the newest run"
-        raise ConfigError(
-            "is no run with a pretraining in this workspace", where=f"--run {run}", remedy=remedy
-        )
-    return found
+        raise ConfigError(f"is no run with a {what} in this workspace", where=f"--run {run}", remedy=remedy)
+    return found, str(named(found))
 
 
 def passages(reading: Reading, step: int, documents: Path | None) -> Iterable[Passage]:
@@ -122,9 +120,9 @@ def passages(reading: Reading, step: int, documents: Path | None) -> Iterable[Pa
         for number, window in enumerate(reading.windows(step))
         for piece in pieces_of(reading.shard, window, reading.context_length)
     ]
-    about = _provenance(documents, {ids[piece.document] for _, piece in found}) if documents else {}
+    about = provenance(documents, {ids[piece.document] for _, piece in found}) if documents else {}
     for number, piece in found:
-        tokens = reading.shard.tokens[piece.start : piece.start + min(piece.tokens, _EXCERPT)]
+        tokens = reading.shard.tokens[piece.start : piece.start + piece.tokens]
         known = about.get(ids[piece.document], {})
         yield Passage(
             window=number,
@@ -134,7 +132,7 @@ def passages(reading: Reading, step: int, documents: Path | None) -> Iterable[Pa
             licence=str(known.get("licence", "")),
             first=piece.first,
             tokens=piece.tokens,
-            excerpt=one_line(" ".join(tokenizer.decode(tokens.tolist()).split()), _EXCERPT),
+            excerpt=excerpt_of(tokenizer, tokens.tolist()),
         )
 
 
@@ -158,18 +156,30 @@ def _reading(ledger: Ledger) -> Reading:
     entry = ledger.get("stages", {}).get("pretraining", {})
     if entry.get("artifact"):
         key = _artifact(ledger, "pretraining").manifest().key
-        if key["inputs"]["tokenization"] != _artifact(ledger, "tokenization").manifest().content:
-            problem, remedy = (
-                "is not what this run's model was trained on",
-                "run again with the same settings",
-            )
-            raise ArtifactError(problem, stage="tokenization", where=tokens, remedy=remedy)
+        _check_input(ledger, key, "tokenization")
         return reading_of(tokens, key["config"]["training"], continued="champion" in key["inputs"])
     training = dict(ledger["config"]["pretraining"]["training"])
     continued = ledger.get("flow") == "retraining"
     if continued:
         training["steps"] = ledger["config"]["retraining"]["steps"]
     return reading_of(tokens, training, continued=continued)
+
+
+def _lesson(ledger: Ledger, stage: str) -> example_tracing.Lesson:
+    """Of a finished fine-tuning; one that failed left no examples, but its error names the rows it stopped at."""
+    artifact = _artifact(ledger, stage)
+    key = artifact.manifest().key
+    _check_input(ledger, key, "cleaning")
+    return example_tracing.lesson_of(artifact, key["config"]["training"])
+
+
+def _check_input(ledger: Ledger, key: Mapping[str, Any], stage: str) -> None:
+    """Refuse a stage's artefact that is not what the model was trained on."""
+    artifact = _artifact(ledger, stage)
+    if key["inputs"][stage] != artifact.manifest().content:
+        remedy = "run again with the same settings"
+        problem = "is not what this run's model was trained on"
+        raise ArtifactError(problem, stage=stage, where=artifact.path, remedy=remedy)
 
 
 def _artifact(ledger: Ledger, stage: str) -> Artifact:
@@ -184,19 +194,12 @@ def _artifact(ledger: Ledger, stage: str) -> Artifact:
     return Artifact(stage=stage, fingerprint="", content="", path=Path(path))
 
 
-def _measured(ledger: Ledger, step: int) -> dict[str, float]:
+def _measured(ledger: Ledger, stage: str, step: int) -> dict[str, float]:
     """The step's row of the curves; nothing where the training did not finish."""
     import pyarrow.parquet as pq
 
-    path = ledger.get("stages", {}).get("pretraining", {}).get("artifact")
-    if not path:
+    if not ledger.get("stages", {}).get(stage, {}).get("artifact"):
         return {}
-    curves = _artifact(ledger, "pretraining").file("curves.parquet")
+    curves = _artifact(ledger, stage).file("curves.parquet")
     rows = pq.read_table(curves, columns=["step", *_MEASURED], filters=[("step", "=", step)]).to_pylist()
     return {name: row[name] for row in rows for name in _MEASURED if row[name] is not None}
-
-
-def _provenance(path: Path, ids: set[str]) -> dict[str, dict[str, Any]]:
-    """Where documents are from, of those that are asked for; the texts are not read."""
-    columns = ["id", "source", "uri", "licence"]
-    return {row["id"]: row for row in tables.iterate(path, columns) if row["id"] in ids}

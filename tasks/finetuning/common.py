@@ -1,4 +1,4 @@
-"""What every fine-tuning shares: open the base and the labelled set, teach, write a model folder with its curves."""
+"""What every fine-tuning shares: open the base and the labelled set, teach, write its curves and examples."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ logger = logging.getLogger(__name__)
 Row = dict[str, Any]
 _HISTORY = "metrics.jsonl"
 _CURVES = (("step", pa.int64()), ("examples", pa.float64()), ("loss", pa.float64()))
+# `row` is the id of the labelled row; the rest is what the model read, and what its head was to say.
+EXAMPLES = pa.schema(
+    [("row", pa.string()), ("input_ids", pa.list_(pa.int32())), ("targets", pa.list_(pa.int32()))]
+)
 _RATES = (("learning_rate", pa.float64()), ("gradient_norm", pa.float64()))
 
 
@@ -144,6 +148,11 @@ def write_curves(history: History, folder: Path) -> None:
         ),
         schema,
     )
+
+
+def write_examples(examples: Sequence[Example], folder: Path) -> None:
+    """Write what was learnt from as ``examples.parquet``, in the order in which a step's places count."""
+    tables.write(folder / "examples.parquet", (example._asdict() for example in examples), EXAMPLES)
 
 
 def summarise(

@@ -27,6 +27,7 @@ from tasks.finetuning.common import (
     summarise,
     teach,
     write_curves,
+    write_examples,
     write_facts,
 )
 
@@ -121,6 +122,7 @@ def finetune_question_answering(
         taught.head, folder, base.tokenizer_json, max_tokens=longest, settings=settings, place_prior=prior
     )
     write_curves(history, folder)
+    write_examples(examples, folder)
     summary = summarise(TASK, base, config.training, history, len(examples), left_out)
     write_facts(summary, config, folder)
     return summary
@@ -149,9 +151,10 @@ def encode_rows(
         found = windows(
             base.tokenizer, question, context, max_tokens=max_tokens, doc_stride=config.doc_stride
         )
-        told = [(window, target(window, span)) for window in found]
-        holding = [Example(w.input_ids, at) for w, at in told if at and at[0] != NO_ANSWER]
-        without = [Example(w.input_ids, at) for w, at in told if at and at[0] == NO_ANSWER]
+        told = [(window.input_ids, target(window, span)) for window in found]
+        usable = [Example(ids, at, str(row["id"])) for ids, at in told if at]
+        holding = [example for example in usable if example.targets[0] != NO_ANSWER]
+        without = [example for example in usable if example.targets[0] == NO_ANSWER]
         whole, chance = divmod(config.windows_without_answer, 1.0)
         wanted, order = int(whole) + int(generator.random() < chance), generator.permutation(len(without))
         if span is None or holding:

@@ -23,6 +23,7 @@ from tasks.finetuning.common import (
     summarise,
     teach,
     write_curves,
+    write_examples,
     write_facts,
 )
 
@@ -83,6 +84,7 @@ def finetune_sentiment(
     )
     save_head(taught.head, folder, base.tokenizer_json, max_tokens=longest, settings={})
     write_curves(history, folder)
+    write_examples(examples, folder)
     told = summarise(TASK, base, config.training, history, len(examples), left_out=0)
     counts = Counter(str(row["label"]) for row in rows)
     summary = SentimentSummary(
@@ -118,7 +120,7 @@ def encode_rows(
     bos_id, numbers = opening_token(base.model.config), {label: n for n, label in enumerate(labels)}
     encoded = [encode_text(base.tokenizer, row["text"], max_tokens + 1, bos_id) for row in rows]
     examples = [
-        Example(ids[:max_tokens], (numbers[str(row["label"])],))
+        Example(ids[:max_tokens], (numbers[str(row["label"])],), str(row["id"]))
         for ids, row in zip(encoded, rows, strict=True)
     ]
     return examples, sum(len(ids) > max_tokens for ids in encoded)

@@ -23,6 +23,7 @@ from tasks.finetuning.common import (
     summarise,
     teach,
     write_curves,
+    write_examples,
     write_facts,
 )
 
@@ -90,6 +91,7 @@ def finetune_translation(
         taught.head, folder, base.tokenizer_json, max_tokens=longest, settings=dict(head_config.settings)
     )
     write_curves(history, folder)
+    write_examples(examples, folder)
     summary = summarise(TASK, base, config.training, history, len(examples), left_out)
     write_facts(summary, config, folder)
     return summary
@@ -103,7 +105,10 @@ def fitting_examples(
     Raises:
         DataError: there is none.
     """
-    encoded = [encoder.example(str(row["source_text"]), str(row["target_text"])) for row in rows]
+    encoded = [
+        encoder.example(str(row["source_text"]), str(row["target_text"]))._replace(row=str(row["id"]))
+        for row in rows
+    ]
     fitting = [example for example in encoded if len(example.input_ids) <= max_tokens]
     if not fitting:
         raise DataError(

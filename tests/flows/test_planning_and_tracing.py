@@ -60,6 +60,24 @@ def test_a_step_is_traced_to_the_documents_that_it_read(smoke: Any) -> None:
     assert "--step 100000: is no step of this training" in refused.stderr
 
 
+@pytest.mark.parametrize("task", ["sentiment", "question-answering", "translation"])
+def test_a_step_of_a_finetuning_is_traced_to_its_labelled_rows(smoke: Any, task: str) -> None:
+    stage = f"finetuning-{task}"
+    by_name = smoke("trace", "--stage", stage, "--step", "2", "--json")
+    by_id = smoke("trace", "--run", smoke.first["stages"][stage]["mlflow_run_id"], "--step", "2")
+    assert (by_name.returncode, by_id.returncode) == (0, 0), by_name.stderr + by_id.stderr
+    found = json.loads(by_name.stdout)
+    rows = pq.read_table(_artifact(smoke, "cleaning", f"labelled/{task}.parquet")).to_pylist()
+    about = {row["id"]: (row["uri"], row["split"]) for row in rows}
+    assert found["passages"]
+    for passage in found["passages"]:
+        assert about[passage["document"]] == (passage["uri"], "train")
+        assert passage["document"] in by_id.stdout
+    curves = pq.read_table(_artifact(smoke, stage, "curves.parquet")).to_pylist()
+    assert found["measured"]["loss"] == curves[1]["loss"]
+    assert f"{stage}, step 2 of {len(curves)}: " in by_id.stdout
+
+
 def test_the_loss_page_is_in_mlflow_and_asks_nobody_for_anything(smoke: Any, tmp_path: Path) -> None:
     run_id = smoke.first["stages"]["pretraining"]["mlflow_run_id"]
     client = MlflowClient(f"sqlite:///{smoke.home / 'mlflow.db'}")

@@ -57,6 +57,15 @@ def test_a_batch_depends_on_seed_and_step_alone() -> None:
     assert members(2, list(range(20))) != forward
 
 
+def test_the_rows_of_a_step_are_those_of_its_examples_each_once() -> None:
+    made = [Example((1,) * (1 + place % 3), (0,), f"row-{place // 2}") for place in range(24)]
+    sampler = ExampleSampler(made, batch_size=6, pad_id=0, seed=0)
+    for step in range(9):
+        rows = sampler.rows(step)
+        assert len(rows) == len(set(rows))
+        assert set(rows) == {made[place].row for place in sampler.members(step)}
+
+
 def test_a_batch_larger_than_the_set_is_the_set() -> None:
     sampler = ExampleSampler(examples([2, 3]), batch_size=100, pad_id=0, seed=0)
     assert sorted(sampler.members(5).tolist()) == [0, 1]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from models.checkpoint import IdentityError
-from models.examples import Example
+from models.examples import Example, ExampleSampler
 from models.finetuning import FineTuned, finetune
 from models.finetuning_config import FineTuningConfig
 from models.heads import Classifier, SpanExtractor, Translator
@@ -34,7 +34,7 @@ def examples(count: int = 48) -> list[Example]:
     for place in range(count):
         ids = [0, *generator.integers(10, 90, size=int(generator.integers(2, 12))).tolist()]
         ids[int(generator.integers(1, len(ids)))] = 5 + place % 2
-        found.append(Example(tuple(ids), (place % 2,)))
+        found.append(Example(tuple(ids), (place % 2,), f"row-{place}"))
     return found
 
 
@@ -154,8 +154,11 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, value
         return plain(batch) * (value if batch.step == 6 else 1.0)
 
     head.loss = broken  # type: ignore[method-assign]
-    with pytest.raises(NonFiniteError, match=r"step 7: loss (nan|inf).*Lower the learning rate"):
+    with pytest.raises(NonFiniteError, match=r"step 7: loss (nan|inf).*Lower the learning rate") as error:
         run(tmp_path / "broken", head)
+    sampler = ExampleSampler(examples(), batch_size=8, pad_id=1, seed=config().seed)
+    named = str(error.value).partition("the labelled rows ")[2]
+    assert named.split(", ") == [f"row-{place}" for place in sampler.members(6)]
     assert calls == list(range(7))
     assert all(bool(weight.isfinite().all()) for weight in head.parameters())
     result, _ = run(tmp_path / "broken")

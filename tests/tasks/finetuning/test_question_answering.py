@@ -133,6 +133,8 @@ def test_examples_point_at_their_answers(tmp_path: Path) -> None:
     more, _ = encode_rows(made, config(windows_without_answer=1000.0), base, 32)
     assert sum(e.targets == (0, 0) for e in more) >= sum(not each["answer"] for each in made)
     assert [e for e in more if e.targets != (0, 0)] == examples
+    asked = {each["id"]: each["question"] for each in made}
+    assert all(base.tokenizer.decode(list(e.input_ids)).startswith(asked[e.row]) for e in more)
 
 
 def test_an_answer_that_no_window_holds_is_left_out_and_counted(tmp_path: Path) -> None:
