@@ -10,19 +10,36 @@ import time
 from pathlib import Path
 
 from tasks.errors import ConfigError
+from tasks.naming import without_credentials
 from tasks.tracking import Tracker
 
 _GRACE_SECONDS = 10.0
-_WELCOME = "MLflow   http://127.0.0.1:{mlflow}\nPrefect  http://127.0.0.1:{prefect}\nCtrl-C stops both.\n"
+# Else MLflow opens its pages for agents, of which we have nothing to show.
+_RUNS = "/#/experiments/{experiment}/runs?workflowType=machine_learning"
 
 
 def serve(home: Path, *, mlflow_port: int, prefect_port: int) -> int:
-    """Start both servers, wait until interrupted or one of them ends, stop both; returns the exit code."""
+    """Start both servers, wait until interrupted or one of them ends, stop both; returns the exit code.
+
+    Where the runs are tracked by a server of the user's, its page is named and none is started for it.
+
+    Raises:
+        ConfigError: there is no workspace, or a server ended by itself.
+    """
     if not home.is_dir():
         raise ConfigError("no workspace yet", where=home, remedy="run `unveil run` first, or set UNVEIL_HOME")
-    Tracker(home).prepare()
-    servers = [_mlflow(home, mlflow_port), _prefect(prefect_port)]
-    sys.stdout.write(_WELCOME.format(mlflow=mlflow_port, prefect=prefect_port))
+    tracker = Tracker(home)
+    servers = []
+    if tracker.uri.startswith(("http:", "https:")):
+        runs = without_credentials(tracker.uri)
+    else:
+        tracker.prepare()
+        runs = f"http://127.0.0.1:{mlflow_port}{_RUNS.format(experiment=tracker.experiment_id)}"
+        servers.append(_mlflow(home, mlflow_port))
+    servers.append(_prefect(prefect_port))
+    sys.stdout.write(
+        f"MLflow   {runs}\nPrefect  http://127.0.0.1:{prefect_port}\nCtrl-C stops what was started.\n"
+    )
     sys.stdout.flush()
     try:
         while all(server.poll() is None for server in servers):

@@ -68,7 +68,7 @@ class Tracker:
         """Start a run (a child when ``parent`` is given) with its configuration as params; returns its id."""
         own = {"mlflow.runName": name} | ({"mlflow.parentRunId": parent} if parent else {})
         own |= {safe_name(key): value[:_LONGEST] for key, value in tags.items() if value}
-        created = _patiently(self._client.create_run, self._experiment, tags=own)
+        created = _patiently(self._client.create_run, self.experiment_id, tags=own)
         run_id = str(created.info.run_id)
         self._log_params(run_id, params)
         self.log_text(run_id, canonical_json(params, indent=1), "config.json")
@@ -179,7 +179,7 @@ class Tracker:
     def reconcile(self, unveil_run_id: str) -> None:
         """End every run that a vanished process left RUNNING as FAILED."""
         query = f"tags.`unveil.run_id` = '{safe_name(unveil_run_id)}' and attributes.status = 'RUNNING'"
-        for run in _patiently(self._client.search_runs, [self._experiment], query, max_results=1000):
+        for run in _patiently(self._client.search_runs, [self.experiment_id], query, max_results=1000):
             self.finish(run.info.run_id, "failed", {"unveil.error": "process vanished"})
 
     @cached_property
@@ -199,7 +199,8 @@ class Tracker:
         return client
 
     @cached_property
-    def _experiment(self) -> str:
+    def experiment_id(self) -> str:
+        """The experiment that all runs of the workspace are in."""
         return str(self._client.get_experiment_by_name(EXPERIMENT).experiment_id)
 
     def _prepare(self, client: MlflowClient) -> None:
