@@ -55,6 +55,15 @@ def test_every_number_of_the_story_is_that_of_an_artefact(tmp_path: Path) -> Non
     assert inputs["evaluation"].fingerprint[:16] in text
 
 
+def test_names_are_said_to_be_found_only_where_a_model_found_them(tmp_path: Path) -> None:
+    _, without = write(tiny_run.shared(), tmp_path / "without")
+    _, found = write(tiny_run.shared(people=6), tmp_path / "found")
+    said = "A model that the configuration gives found these in documents: person."
+    assert said in found and said not in without
+    assert "| domain or labelled set | records | email | person | phone |" in found
+    assert "| books | 21 | 17 | 6 | 0 |" in found
+
+
 def test_a_rerun_gives_the_same_bytes_pictures_included(tmp_path: Path) -> None:
     inputs = tiny_run.shared()
     for name in ("one", "two"):

@@ -35,14 +35,17 @@ def run(
     test: int = 12,
     curves: bool = True,
     examined: bool = False,
+    people: int = 0,
 ) -> dict[str, Artifact]:
     """The inputs of the reporting stage; `text` is planted wherever data, files or prompts are quoted.
+
+    `people` names were found in books, by a model of the user's.
 
     With `examined` the model was fine-tuned and went through every examination.
     """
     store = Store(home)
     rows = [row | {"source": text, "licence": text} for row in tiny_inputs.documents(test)]
-    cleaning = _cleaning(store, rows, text, examined)
+    cleaning = _cleaning(store, rows, text, examined, people)
     tokenization = tiny_inputs.tokens(store, cleaning)
     pretraining = _pretraining(store, tokenization, objective, curves)
     inputs = {"cleaning": cleaning, "tokenization": tokenization, "pretraining": pretraining}
@@ -71,7 +74,8 @@ def _ingestion(store: Store, rows: list[dict[str, Any]]) -> Artifact:
     return artifact(store, "ingestion", write, rows=len(rows))
 
 
-def _cleaning(store: Store, rows: list[dict[str, Any]], text: str, labelled: bool) -> Artifact:
+def _cleaning(store: Store, rows: list[dict[str, Any]], text: str, labelled: bool, people: int) -> Artifact:
+    named = {"person": people} if people else {}
     split = {"train": 30, "validation": 1, "test": 12}
     example = {"dropped": 2, "bytes": 1234, "domains": {"books": 2}, "samples": [{"reason": text}]}
     report = {
@@ -80,7 +84,7 @@ def _cleaning(store: Store, rows: list[dict[str, Any]], text: str, labelled: boo
         "changes": {
             text: {"changed": 2, "bytes_before": 4321, "bytes_after": 1234, "samples": [{"reason": text}]},
         },
-        "personal_data": {"books": {"records": 21, "email": 17}, text: {"records": 1, "phone": 13}},
+        "personal_data": {"books": {"records": 21, "email": 17} | named, text: {"records": 1, "phone": 13}},
         "labelled": {"sentiment": {"in": 9, "kept": 8, "splits": split}, "none": {"in": 0}},
     }
 
