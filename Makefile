@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Processes that share the tests; 0 is this one alone. Those of one file stay together, with what they share.
-WORKERS ?= 0
+# Processes that share the tests; 0 is one alone, as a debugger needs it. Those of one file stay together, with what they share.
+WORKERS ?= 2
 
 .PHONY: run test setup check bench fmt lock clean
 
