@@ -63,5 +63,5 @@ def passages(lesson: Lesson, step: int, labelled: Path) -> Iterable[Passage]:
             licence=str(known.get("licence", "")),
             first=0,
             tokens=len(example.input_ids),
-            excerpt=excerpt_of(tokenizer, example.input_ids),
+            excerpt=excerpt_of(tokenizer, example.input_ids, control_tokens=True),
         )

@@ -30,9 +30,10 @@ class Passage:
     excerpt: str
 
 
-def excerpt_of(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
-    """The beginning of what tokens stand for, in one line that no terminal obeys."""
-    return one_line(" ".join(tokenizer.decode(list(ids[:_EXCERPT])).split()), _EXCERPT)
+def excerpt_of(tokenizer: Tokenizer, ids: Sequence[int], *, control_tokens: bool = False) -> str:
+    """The beginning of what tokens stand for, in one line that no terminal obeys; with `control_tokens` these too."""
+    text = tokenizer.decode(list(ids[:_EXCERPT]), skip_special_tokens=not control_tokens)
+    return one_line(" ".join(text.split()), _EXCERPT)
 
 
 def provenance(table: Path, ids: Collection[str]) -> dict[str, dict[str, Any]]:

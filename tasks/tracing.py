@@ -104,9 +104,10 @@ def find_run(home: Path, run: str, stage: str | None) -> tuple[Ledger, str]:
 
     found = ledgers.newest(home, lambda entry: named(entry) is not None)
     if found is None:
-        what = stage or PRETRAINING if run == LATEST else stage or "training"
-        remedy = "give an id from runs/ or of MLflow, or leave it out for the newest run"
-        raise ConfigError(f"is no run with a {what} in this workspace", where=f"--run {run}", remedy=remedy)
+        training = stage or (PRETRAINING if run == LATEST else "training")
+        remedy = "run `unveil run` first" if run == LATEST else "give an id from runs/ or of MLflow"
+        problem = f"is no run with a {training} in this workspace"
+        raise ConfigError(problem, where=f"--run {run}", remedy=remedy)
     return found, str(named(found))
 
 

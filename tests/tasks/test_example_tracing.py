@@ -81,7 +81,7 @@ def test_every_step_is_told_as_it_was_read(taught: tuple[Path, Batches]) -> None
                 row["uri"],
                 row["licence"],
             )
-            assert passage.excerpt.isprintable()
+            assert passage.excerpt.isprintable() and passage.excerpt.startswith("<|endoftext|>")
 
 
 def test_the_id_of_its_mlflow_run_says_which_training_is_meant(taught: tuple[Path, Batches]) -> None:
