@@ -194,7 +194,11 @@ def _parser() -> argparse.ArgumentParser:
     trace.add_argument(
         "--run", metavar="ID", default="latest", help="an unveil or MLflow run; default: latest"
     )
-    trace.add_argument("--stage", metavar="STAGE", help="pretraining (the default) or finetuning-<task>")
+    trace.add_argument(
+        "--stage",
+        metavar="STAGE",
+        help="pretraining or finetuning-<task>; default: the one whose MLflow run --run is, else pretraining",
+    )
     trace.add_argument("--step", metavar="N", type=int, required=True, help="the step, from 1")
     trace.add_argument("--json", action="store_true", help="machine-readable")
     _add_generation(command("generate", _generate, "continue a text, one token at a time"))

@@ -20,7 +20,7 @@ def show(options: argparse.Namespace) -> None:
     """Print what a step read, window by window or example by example, or the same as JSON.
 
     Raises:
-        ConfigError: there is no such run or step.
+        ConfigError: there is no such run, training or step.
         ArtifactError: what the run was made of is no longer there.
     """
     traced = trace(workspace(), options.run, options.step, options.stage)
@@ -34,6 +34,8 @@ def _lines(traced: Traced) -> Iterator[str]:
     measured = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in traced.measured.items())
     documents = len({passage.document for passage in traced.passages})
     yield f"run {traced.run}, {traced.stage}, step {traced.step} of {traced.steps}: {measured or 'no curve was kept'}"
+    if traced.note:
+        yield f"note: {traced.note}"
     pretraining = traced.stage == PRETRAINING
     parts, wholes, unit = (
         ("passages", "documents", "window") if pretraining else ("examples", "rows", "example")
@@ -53,3 +55,5 @@ def _passage(passage: Passage) -> Iterator[str]:
     about = "  ".join(one_line(word, _WORD) for word in words if word)
     yield f"  {place:>11}  {passage.tokens:5d} tokens  {about}"
     yield f"               {passage.excerpt}"
+    if passage.target:
+        yield f"            -> {passage.target}"

@@ -14,34 +14,32 @@ from tasks.naming import without_credentials
 from tasks.tracking import Tracker
 
 _GRACE_SECONDS = 10.0
-# Else MLflow opens its pages for agents, of which we have nothing to show.
-_RUNS = "/#/experiments/{experiment}/runs?workflowType=machine_learning"
+_TRAINING = (
+    "workflowType=machine_learning"  # else MLflow (3.17) opens its pages for agents, all of them empty here
+)
 
 
 def serve(home: Path, *, mlflow_port: int, prefect_port: int) -> int:
     """Start both servers, wait until interrupted or one of them ends, stop both; returns the exit code.
 
-    Where the runs are tracked by a server of the user's, its page is named and none is started for it.
+    Where the runs go to a server of the user's, its page is named and none is started for it.
 
     Raises:
         ConfigError: there is no workspace, or a server ended by itself.
     """
     if not home.is_dir():
         raise ConfigError("no workspace yet", where=home, remedy="run `unveil run` first, or set UNVEIL_HOME")
-    tracker = Tracker(home)
-    servers = []
-    if tracker.uri.startswith(("http:", "https:")):
-        runs = without_credentials(tracker.uri)
-    else:
-        tracker.prepare()
-        runs = f"http://127.0.0.1:{mlflow_port}{_RUNS.format(experiment=tracker.experiment_id)}"
-        servers.append(_mlflow(home, mlflow_port))
-    servers.append(_prefect(prefect_port))
-    sys.stdout.write(
-        f"MLflow   {runs}\nPrefect  http://127.0.0.1:{prefect_port}\nCtrl-C stops what was started.\n"
-    )
-    sys.stdout.flush()
+    servers: list[subprocess.Popen[bytes]] = []
     try:
+        runs = _runs(home, mlflow_port, servers)
+        servers.append(_prefect(prefect_port))
+        told = (
+            f"MLflow   {runs}",
+            f"Prefect  http://127.0.0.1:{prefect_port}",
+            "Ctrl-C stops what was started.",
+        )
+        sys.stdout.write("\n".join(told) + "\n")
+        sys.stdout.flush()
         while all(server.poll() is None for server in servers):
             time.sleep(0.2)
     except (KeyboardInterrupt, SystemExit):
@@ -51,6 +49,16 @@ def serve(home: Path, *, mlflow_port: int, prefect_port: int) -> int:
     raise ConfigError(
         "a server ended by itself", where="ui", remedy="is its port taken? try --mlflow-port, --prefect-port"
     )
+
+
+def _runs(home: Path, port: int, servers: list[subprocess.Popen[bytes]]) -> str:
+    """The address of the runs' page; starts a server for it, unless the user has one."""
+    tracker = Tracker(home)
+    if tracker.is_served:
+        return f"{without_credentials(tracker.uri).rstrip('/')}/#/experiments?{_TRAINING}"
+    tracker.prepare()
+    servers.append(_mlflow(home, port))
+    return f"http://127.0.0.1:{port}/#/experiments/{tracker.experiment_id}/runs?{_TRAINING}"
 
 
 def _mlflow(home: Path, port: int) -> subprocess.Popen[bytes]:

@@ -59,8 +59,8 @@ class ExampleSampler:
         return members
 
     def rows(self, step: int) -> list[str]:
-        """Labelled rows that the examples of `step` (from 0) were made from, each once."""
-        return list(dict.fromkeys(self._examples[place].row for place in self.members(step)))
+        """Labelled rows that the examples of `step` (from 0) were made from, each once; without names, their places."""
+        return list(dict.fromkeys(self._examples[place].row or f"#{place}" for place in self.members(step)))
 
     def place(self, step: int) -> dict[str, int]:
         """Where training stands before `step`, in examples."""

@@ -1,27 +1,40 @@
-"""What one step of a fine-tuning read: the labelled rows behind the examples that its number stands for."""
+"""What one step of a fine-tuning read: its examples, made again from the labelled rows, the base and the settings."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import tables
+from pydantic import ValidationError
+
 from tasks.artifacts import Artifact
-from tasks.passages import Passage, excerpt_of, provenance
-from tasks.vocabulary import load_tokenizer
+from tasks.errors import ArtifactError, one_line
+from tasks.passages import EXCERPT, Passage, excerpt_of
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from models.examples import Example
+    from tasks.finetuning.common import Base, Lesson, Row
+
+PREFIX = "finetuning-"
+_CONFIGS = {
+    "sentiment": "SentimentConfig",
+    "question-answering": "QuestionAnsweringConfig",
+    "translation": "TranslationConfig",
+}
+STAGES = tuple(f"{PREFIX}{task}" for task in _CONFIGS)
 
 
 @dataclass(frozen=True)
-class Lesson:
-    """The examples of a finished fine-tuning and the numbers that decide which of them a step reads."""
+class FineTuningReading:
+    """A lesson and the numbers that decide which of its examples a step reads."""
 
-    examples: tuple[Example, ...]
-    tokenizer: Path
+    task: str
+    lesson: Lesson
+    tokenizer: Tokenizer
     steps: int
     batch_size: int
     seed: int
@@ -30,38 +43,63 @@ class Lesson:
         """The examples of ``step``, from 1."""
         from models.examples import ExampleSampler
 
-        sampler = ExampleSampler(self.examples, batch_size=self.batch_size, pad_id=0, seed=self.seed)
-        return [self.examples[place] for place in sampler.members(step - 1)]
+        examples = self.lesson.examples
+        sampler = ExampleSampler(examples, batch_size=self.batch_size, pad_id=0, seed=self.seed)
+        return [examples[place] for place in sampler.members(step - 1)]
 
+    def passages(self, step: int) -> Iterable[Passage]:
+        """The examples of ``step``, each with the labelled row that it was made from."""
+        about = {row["id"]: row for row in self.lesson.rows}
+        for number, example in enumerate(self.members(step)):
+            row = about[example.row]
+            yield Passage(
+                window=number,
+                document=example.row,
+                source=str(row["source"]),
+                uri=str(row["uri"]),
+                licence=str(row["licence"]),
+                first=0,
+                tokens=len(example.input_ids),
+                excerpt=excerpt_of(self.tokenizer, example.input_ids, control_tokens=True),
+                target=one_line(self._target(row, example), EXCERPT),
+            )
 
-def lesson_of(artifact: Artifact, training: Mapping[str, Any]) -> Lesson:
-    """What the fine-tuning that made this artefact read, with these settings."""
-    from models.examples import Example
-
-    rows = tables.iterate(artifact.file("examples.parquet"))
-    examples = tuple(Example(tuple(row["input_ids"]), tuple(row["targets"]), row["row"]) for row in rows)
-    return Lesson(
-        examples=examples,
-        tokenizer=artifact.file("tokenizer.json"),
-        steps=int(training["steps"]),
-        batch_size=int(training["batch_size"]),
-        seed=int(training["seed"]),
-    )
-
-
-def passages(lesson: Lesson, step: int, labelled: Path) -> Iterable[Passage]:
-    """The examples of a step, each with the row of the labelled table that it was made from."""
-    tokenizer, members = load_tokenizer(lesson.tokenizer), lesson.members(step)
-    about = provenance(labelled, {example.row for example in members})
-    for number, example in enumerate(members):
-        known = about.get(example.row, {})
-        yield Passage(
-            window=number,
-            document=example.row,
-            source=str(known.get("source", "")),
-            uri=str(known.get("uri", "")),
-            licence=str(known.get("licence", "")),
-            first=0,
-            tokens=len(example.input_ids),
-            excerpt=excerpt_of(tokenizer, example.input_ids, control_tokens=True),
+    def _target(self, row: Row, example: Example) -> str:
+        """What the head was to say; a translation stands in the text, after its source."""
+        if self.task == "sentiment":
+            return str(row["label"])
+        if self.task == "translation":
+            return str(row["target_text"])
+        first, last = example.targets
+        return (
+            self.tokenizer.decode(list(example.input_ids[first : last + 1])).strip()
+            if first
+            else "(no answer here)"
         )
+
+
+def reading_of(stage: str, config: Mapping[str, Any], inputs: Mapping[str, Artifact]) -> FineTuningReading:
+    """What a fine-tuning with this configuration reads of a cleaning and a pretraining.
+
+    Raises:
+        ArtifactError: the configuration is another version's, or the base or the labelled rows cannot be used.
+        DataError: there is no row to learn from.
+    """
+    from tasks.finetuning.common import open_base
+
+    task = stage.removeprefix(PREFIX)
+    module = importlib.import_module(f"tasks.finetuning.{task.replace('-', '_')}")
+    try:
+        settings = getattr(module, _CONFIGS[task]).model_validate(config)
+    except ValidationError as error:
+        remedy = "run again to have it built by this version"
+        raise ArtifactError("was made by another version", stage=stage, remedy=remedy) from error
+    base: Base = open_base(inputs)
+    return FineTuningReading(
+        task=task,
+        lesson=module.lesson_of(inputs, settings, base),
+        tokenizer=base.tokenizer,
+        steps=settings.training.steps,
+        batch_size=settings.training.batch_size,
+        seed=settings.training.seed,
+    )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks import tables, tracing
+from tasks import tables, window_tracing
 from tasks.artifacts import Artifact
 from tasks.passages import Passage
 
@@ -66,11 +66,11 @@ def pages(artifact: Artifact, inputs: Mapping[str, Artifact], run_id: str) -> di
     if len(rows) < 2:
         return {}
     training = artifact.manifest().key["config"]["training"]
-    reading = tracing.reading_of(inputs["tokenization"].path, training, continued="champion" in inputs)
+    reading = window_tracing.reading_of(inputs["tokenization"].path, training, continued="champion" in inputs)
     return {PAGE: render(rows, reading, run_id)}
 
 
-def render(rows: Sequence[tuple[int, float]], reading: tracing.Reading, run_id: str) -> str:
+def render(rows: Sequence[tuple[int, float]], reading: window_tracing.PretrainingReading, run_id: str) -> str:
     """The page; every word of the documents is escaped."""
     from jinja2 import Environment, StrictUndefined
 
@@ -116,8 +116,10 @@ class _Scale:
         return " ".join(f"{x},{y}" for x, y in places)
 
 
-def _jump(step: int, loss: float, z: float, scale: _Scale, reading: tracing.Reading, run_id: str) -> Jump:
-    found = tuple(tracing.passages(reading, step, None))
+def _jump(
+    step: int, loss: float, z: float, scale: _Scale, reading: window_tracing.PretrainingReading, run_id: str
+) -> Jump:
+    found = tuple(reading.passages(step))
     longest = sorted(found, key=lambda passage: -passage.tokens)[:_PASSAGES]
     x, y = scale.place(step, loss)
     command = f"unveil trace --run {run_id} --step {step}"

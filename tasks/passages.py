@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from tasks import tables
 from tasks.errors import one_line
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_EXCERPT = 120
+EXCERPT = 120
+"""Characters of an excerpt at most."""
 
 
 @dataclass(frozen=True)
 class Passage:
-    """Part of a document in one window, or one example; ``first`` is its place there, ``excerpt`` its escaped begin."""
+    """Part of a document in a window, or a labelled row's example; ``first`` is its place there, from 0.
+
+    ``excerpt`` is its beginning and ``target`` what a head was to say to it, both escaped for terminals.
+    """
 
     window: int
     document: str
@@ -28,15 +30,10 @@ class Passage:
     first: int
     tokens: int
     excerpt: str
+    target: str = ""
 
 
 def excerpt_of(tokenizer: Tokenizer, ids: Sequence[int], *, control_tokens: bool = False) -> str:
     """The beginning of what tokens stand for, in one line that no terminal obeys; with `control_tokens` these too."""
-    text = tokenizer.decode(list(ids[:_EXCERPT]), skip_special_tokens=not control_tokens)
-    return one_line(" ".join(text.split()), _EXCERPT)
-
-
-def provenance(table: Path, ids: Collection[str]) -> dict[str, dict[str, Any]]:
-    """Where the rows of a table are from, of those that are asked for, by id; the texts are not read."""
-    columns = ["id", "source", "uri", "licence"]
-    return {row["id"]: row for row in tables.iterate(table, columns) if row["id"] in ids}
+    text = tokenizer.decode(list(ids[:EXCERPT]), skip_special_tokens=not control_tokens)
+    return one_line(" ".join(text.split()), EXCERPT)

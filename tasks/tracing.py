@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tasks import example_tracing, ledgers, tables
+from tasks import code_version, example_tracing, ledgers, stages, window_tracing
 from tasks.artifacts import Artifact
 from tasks.errors import ArtifactError, ConfigError
-from tasks.passages import Passage, excerpt_of, provenance
-from tasks.tokenization import CONTINUATION
-from tasks.vocabulary import load_tokenizer
-
-if TYPE_CHECKING:
-    from models.shards import TokenShard
+from tasks.example_tracing import FineTuningReading
+from tasks.passages import Passage
+from tasks.window_tracing import PretrainingReading
 
 LATEST = "latest"
-PRETRAINING, FINETUNING = "pretraining", "finetuning-"
-STAGES = (PRETRAINING, *(f"{FINETUNING}{task}" for task in tables.LABELLED))
+PRETRAINING = "pretraining"
+STAGES = (PRETRAINING, *example_tracing.STAGES)
 _MEASURED = ("loss", "gradient_norm", "learning_rate")
+_OTHER_CODE = "the code has changed since that training; told is what it would read now"
 
 Ledger = Mapping[str, Any]
 
@@ -34,28 +32,8 @@ class Traced:
     step: int
     steps: int
     measured: Mapping[str, float]
+    note: str  # what makes it doubtful, or nothing
     passages: tuple[Passage, ...]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """A shard and the numbers that decide which of its windows a step reads."""
-
-    shard: TokenShard
-    tokenizer: Path
-    steps: int
-    context_length: int
-    batch_size: int
-    seed: int
-
-    def windows(self, step: int) -> list[int]:
-        """Offsets of the windows of ``step``, from 1."""
-        from models.loader import WindowSampler
-
-        sampler = WindowSampler(
-            self.shard, context_length=self.context_length, batch_size=self.batch_size, seed=self.seed
-        )
-        return [int(offset) for offset in sampler.windows_of(step - 1)]
 
 
 def trace(home: Path, run: str, step: int, stage: str | None = None) -> Traced:
@@ -74,18 +52,20 @@ def trace(home: Path, run: str, step: int, stage: str | None = None) -> Traced:
     if stage is not None and stage not in STAGES:
         raise ConfigError("is no training", where=f"--stage {stage}", remedy=f"one of {', '.join(STAGES)}")
     ledger, stage = find_run(home, run, stage)
-    training = _reading(ledger) if stage == PRETRAINING else _lesson(ledger, stage)
-    if not 1 <= step <= training.steps:
-        remedy = f"name a step from 1 to {training.steps}"
+    key = _key(ledger, stage)
+    reading = _pretraining(ledger, key) if stage == PRETRAINING else _finetuning(ledger, stage, key)
+    if not 1 <= step <= reading.steps:
+        remedy = f"name a step from 1 to {reading.steps}"
         raise ConfigError("is no step of this training", where=f"--step {step}", remedy=remedy)
-    cleaning = _artifact(ledger, "cleaning")
-    if isinstance(training, Reading):
-        found = passages(training, step, cleaning.file("documents.parquet"))
-    else:
-        labelled = cleaning.file(f"labelled/{stage.removeprefix(FINETUNING)}.parquet")
-        found = example_tracing.passages(training, step, labelled)
-    measured = _measured(ledger, stage, step)
-    return Traced(str(ledger["run_id"]), stage, step, training.steps, measured, tuple(found))
+    return Traced(
+        run=str(ledger["run_id"]),
+        stage=stage,
+        step=step,
+        steps=reading.steps,
+        measured=_measured(ledger, stage, step),
+        note=_OTHER_CODE if _made_by_other_code(stage, key) else "",
+        passages=tuple(reading.passages(step)),
+    )
 
 
 def find_run(home: Path, run: str, stage: str | None) -> tuple[Ledger, str]:
@@ -94,93 +74,71 @@ def find_run(home: Path, run: str, stage: str | None) -> tuple[Ledger, str]:
     Raises:
         ConfigError: there is none.
     """
+    wanted = stage or PRETRAINING
 
-    def named(entry: Ledger) -> str | None:
-        stages = entry.get("stages", {})
-        own = {name: stages[name].get("mlflow_run_id") for name in STAGES if name in stages}
-        whole = run in (LATEST, entry.get("run_id"), entry.get("mlflow", {}).get("parent_run_id"))
-        wanted = [stage or PRETRAINING] if whole else [name for name, number in own.items() if number == run]
-        return next((name for name in wanted if name in own and stage in (None, name)), None)
+    def is_named(entry: Ledger) -> bool:
+        whole = run in (entry.get("run_id"), entry.get("mlflow", {}).get("parent_run_id"))
+        return whole or _training_of(entry, run) is not None
 
-    found = ledgers.newest(home, lambda entry: named(entry) is not None)
+    def is_latest(entry: Ledger) -> bool:
+        return wanted in entry.get("stages", {})
+
+    found = ledgers.newest(home, is_latest if run == LATEST else is_named)
     if found is None:
-        training = stage or (PRETRAINING if run == LATEST else "training")
+        what = f"run with a {wanted}" if run == LATEST else "run, or training of one,"
         remedy = "run `unveil run` first" if run == LATEST else "give an id from runs/ or of MLflow"
-        problem = f"is no run with a {training} in this workspace"
-        raise ConfigError(problem, where=f"--run {run}", remedy=remedy)
-    return found, str(named(found))
+        raise ConfigError(f"is no {what} in this workspace", where=f"--run {run}", remedy=remedy)
+    own = _training_of(found, run)
+    if own is not None and stage not in (None, own):
+        raise ConfigError(f"is the MLflow run of {own}", where=f"--run {run}", remedy="leave out --stage")
+    if (own or wanted) not in found.get("stages", {}):
+        came_to = ", ".join(name for name in STAGES if name in found.get("stages", {})) or "no training"
+        raise ConfigError(f"has no {wanted}", where=f"--run {run}", remedy=f"it came to {came_to}")
+    return found, own or wanted
 
 
-def passages(reading: Reading, step: int, documents: Path | None) -> Iterable[Passage]:
-    """The parts of documents in the windows of a step; without ``documents``, their sources are left empty."""
-    from models.seen import pieces_of
+def _training_of(entry: Ledger, run: str) -> str | None:
+    """The training whose own MLflow run it is."""
+    found = entry.get("stages", {})
+    return next((name for name in STAGES if found.get(name, {}).get("mlflow_run_id") == run), None)
 
-    tokenizer, ids = load_tokenizer(reading.tokenizer), reading.shard.documents.ids
-    found = [
-        (number, piece)
-        for number, window in enumerate(reading.windows(step))
-        for piece in pieces_of(reading.shard, window, reading.context_length)
-    ]
-    about = provenance(documents, {ids[piece.document] for _, piece in found}) if documents else {}
-    for number, piece in found:
-        tokens = reading.shard.tokens[piece.start : piece.start + piece.tokens]
-        known = about.get(ids[piece.document], {})
-        yield Passage(
-            window=number,
-            document=ids[piece.document],
-            source=str(known.get("source", "")),
-            uri=str(known.get("uri", "")),
-            licence=str(known.get("licence", "")),
-            first=piece.first,
-            tokens=piece.tokens,
-            excerpt=excerpt_of(tokenizer, tokens.tolist()),
+
+def _key(ledger: Ledger, stage: str) -> Mapping[str, Any] | None:
+    """What decided a finished training; nothing of one that failed."""
+    return _artifact(ledger, stage).manifest().key if ledger["stages"][stage].get("artifact") else None
+
+
+def _pretraining(ledger: Ledger, key: Mapping[str, Any] | None) -> PretrainingReading:
+    """Of a training that failed, the run's configuration tells the settings."""
+    tokens = _input(ledger, "tokenization", key)
+    if key is not None:
+        training, continued = dict(key["config"]["training"]), "champion" in key["inputs"]
+    else:
+        training, continued = (
+            dict(ledger["config"]["pretraining"]["training"]),
+            ledger["flow"] == "retraining",
         )
+        if continued:
+            training["steps"] = ledger["config"]["retraining"]["steps"]
+    documents = _artifact(ledger, "cleaning").file("documents.parquet")
+    return window_tracing.reading_of(tokens.path, training, continued=continued, documents=documents)
 
 
-def reading_of(tokens: Path, training: Mapping[str, Any], *, continued: bool) -> Reading:
-    """What a training with these settings reads of a tokenization artefact's folder."""
-    from models.shards import TokenShard
-
-    return Reading(
-        shard=TokenShard(tokens, CONTINUATION if continued else "train"),
-        tokenizer=tokens / "tokenizer.json",
-        steps=int(training["steps"]),
-        context_length=int(training["context_length"]),
-        batch_size=int(training["batch_size"]),
-        seed=int(training["seed"]),
-    )
+def _finetuning(ledger: Ledger, stage: str, key: Mapping[str, Any] | None) -> FineTuningReading:
+    """Of a training that failed, the run's configuration tells the settings."""
+    own = stage.removeprefix(example_tracing.PREFIX).replace("-", "_")
+    config = ledger["config"]["finetuning"][own] if key is None else key["config"]
+    inputs = {name: _input(ledger, name, key) for name in ("cleaning", PRETRAINING)}
+    return example_tracing.reading_of(stage, config, inputs)
 
 
-def _reading(ledger: Ledger) -> Reading:
-    """Of a finished training its artefact's key tells the settings; of one that failed, the run's configuration."""
-    tokens = _artifact(ledger, "tokenization").path
-    entry = ledger.get("stages", {}).get("pretraining", {})
-    if entry.get("artifact"):
-        key = _artifact(ledger, "pretraining").manifest().key
-        _check_input(ledger, key, "tokenization")
-        return reading_of(tokens, key["config"]["training"], continued="champion" in key["inputs"])
-    training = dict(ledger["config"]["pretraining"]["training"])
-    continued = ledger.get("flow") == "retraining"
-    if continued:
-        training["steps"] = ledger["config"]["retraining"]["steps"]
-    return reading_of(tokens, training, continued=continued)
-
-
-def _lesson(ledger: Ledger, stage: str) -> example_tracing.Lesson:
-    """Of a finished fine-tuning; one that failed left no examples, but its error names the rows it stopped at."""
+def _input(ledger: Ledger, stage: str, key: Mapping[str, Any] | None) -> Artifact:
+    """What a stage read; refused if it is not what the key names."""
     artifact = _artifact(ledger, stage)
-    key = artifact.manifest().key
-    _check_input(ledger, key, "cleaning")
-    return example_tracing.lesson_of(artifact, key["config"]["training"])
-
-
-def _check_input(ledger: Ledger, key: Mapping[str, Any], stage: str) -> None:
-    """Refuse a stage's artefact that is not what the model was trained on."""
-    artifact = _artifact(ledger, stage)
-    if key["inputs"][stage] != artifact.manifest().content:
-        remedy = "run again with the same settings"
-        problem = "is not what this run's model was trained on"
+    if key is not None and key["inputs"][stage] != artifact.manifest().content:
+        problem, remedy = "is not what this run's model was trained on", "run again with the same settings"
         raise ArtifactError(problem, stage=stage, where=artifact.path, remedy=remedy)
+    return artifact
 
 
 def _artifact(ledger: Ledger, stage: str) -> Artifact:
@@ -195,11 +153,16 @@ def _artifact(ledger: Ledger, stage: str) -> Artifact:
     return Artifact(stage=stage, fingerprint="", content="", path=Path(path))
 
 
+def _made_by_other_code(stage: str, key: Mapping[str, Any] | None) -> bool:
+    core = next(each.core for each in stages.ALL if each.name == stage)
+    return key is not None and key.get("code") != code_version.modules(core.partition(":")[0])
+
+
 def _measured(ledger: Ledger, stage: str, step: int) -> dict[str, float]:
     """The step's row of the curves; nothing where the training did not finish."""
     import pyarrow.parquet as pq
 
-    if not ledger.get("stages", {}).get(stage, {}).get("artifact"):
+    if not ledger["stages"][stage].get("artifact"):
         return {}
     curves = _artifact(ledger, stage).file("curves.parquet")
     rows = pq.read_table(curves, columns=["step", *_MEASURED], filters=[("step", "=", step)]).to_pylist()

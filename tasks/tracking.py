@@ -58,6 +58,11 @@ class Tracker:
         """Where runs go: ``MLFLOW_TRACKING_URI`` if the user set it, else SQLite in the workspace."""
         return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{self.home / 'mlflow.db'}"
 
+    @property
+    def is_served(self) -> bool:
+        """Whether the runs go to a server of the user's, which has pages of its own."""
+        return self.uri.partition(":")[0] in ("http", "https", "databricks", "databricks-uc")
+
     def describe(self) -> dict[str, Any]:
         """Store and experiment, fit to be shown: credentials in the address are left out."""
         return {"tracking_uri": without_credentials(self.uri), "experiment": EXPERIMENT}

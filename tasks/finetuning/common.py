@@ -1,4 +1,4 @@
-"""What every fine-tuning shares: open the base and the labelled set, teach, write its curves and examples."""
+"""What every fine-tuning shares: open the base and the labelled set, teach, write a model folder with its curves."""
 
 from __future__ import annotations
 
@@ -30,10 +30,6 @@ logger = logging.getLogger(__name__)
 Row = dict[str, Any]
 _HISTORY = "metrics.jsonl"
 _CURVES = (("step", pa.int64()), ("examples", pa.float64()), ("loss", pa.float64()))
-# `row` is the id of the labelled row; the rest is what the model read, and what its head was to say.
-EXAMPLES = pa.schema(
-    [("row", pa.string()), ("input_ids", pa.list_(pa.int32())), ("targets", pa.list_(pa.int32()))]
-)
 _RATES = (("learning_rate", pa.float64()), ("gradient_norm", pa.float64()))
 
 
@@ -64,6 +60,20 @@ class Base:
         """The token that fills short examples up."""
         pad = self.model.config.pad_token_id
         return 0 if pad is None else pad  # any token will do: the mask hides it
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a head learns from: the training rows, and the examples made from them in the order of a step's places."""
+
+    rows: list[Row]
+    examples: list[Example]
+    incomplete: int  # rows that were cut to fit the model, or left out
+
+
+def longest_input(base: Base, training: FineTuningConfig) -> int:
+    """Tokens of an example at most: what is configured, or what the base can read if that is less."""
+    return min(training.max_tokens, base.model.config.max_position_embeddings)
 
 
 def open_base(inputs: Mapping[str, Artifact]) -> Base:
@@ -148,11 +158,6 @@ def write_curves(history: History, folder: Path) -> None:
         ),
         schema,
     )
-
-
-def write_examples(examples: Sequence[Example], folder: Path) -> None:
-    """Write what was learnt from as ``examples.parquet``, in the order in which a step's places count."""
-    tables.write(folder / "examples.parquet", (example._asdict() for example in examples), EXAMPLES)
 
 
 def summarise(

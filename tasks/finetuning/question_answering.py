@@ -21,13 +21,14 @@ from tasks.errors import DataError
 from tasks.finetuning.common import (
     Base,
     FineTuningSummary,
+    Lesson,
     Row,
     labelled_rows,
+    longest_input,
     open_base,
     summarise,
     teach,
     write_curves,
-    write_examples,
     write_facts,
 )
 
@@ -92,15 +93,9 @@ def finetune_question_answering(
     from models.heads import SpanExtractor
 
     base = open_base(inputs)
-    rows, held_out = (labelled_rows(inputs, TASK, split) for split in ("train", "validation"))
-    longest = min(config.training.max_tokens, base.model.config.max_position_embeddings)
-    examples, left_out = encode_rows(rows, config, base, longest)
-    if not examples:
-        raise DataError(
-            f"none of {len(rows)} training rows fits {longest} tokens",
-            where=inputs["cleaning"].file(f"labelled/{TASK}.parquet"),
-            remedy="raise max_tokens, lower doc_stride, or give the base model a longer context",
-        )
+    lesson, held_out = lesson_of(inputs, config, base), labelled_rows(inputs, TASK, "validation")
+    rows, examples, left_out = lesson.rows, lesson.examples, lesson.incomplete
+    longest = longest_input(base, config.training)
     logger.info("question answering: %d training rows, %d left out", len(rows), left_out)
     prior = _place_prior(rows, base)
     taught, history = teach(
@@ -122,10 +117,27 @@ def finetune_question_answering(
         taught.head, folder, base.tokenizer_json, max_tokens=longest, settings=settings, place_prior=prior
     )
     write_curves(history, folder)
-    write_examples(examples, folder)
     summary = summarise(TASK, base, config.training, history, len(examples), left_out)
     write_facts(summary, config, folder)
     return summary
+
+
+def lesson_of(inputs: Mapping[str, Artifact], config: QuestionAnsweringConfig, base: Base) -> Lesson:
+    """The training rows as windows to learn from; rows whose answer every window cuts are left out.
+
+    Raises:
+        ArtifactError: the labelled set cannot be used.
+        DataError: there is no row, or none that fits the model.
+    """
+    rows, longest = labelled_rows(inputs, TASK, "train"), longest_input(base, config.training)
+    examples, left_out = encode_rows(rows, config, base, longest)
+    if not examples:
+        raise DataError(
+            f"none of {len(rows)} training rows fits {longest} tokens",
+            where=inputs["cleaning"].file(f"labelled/{TASK}.parquet"),
+            remedy="raise max_tokens, lower doc_stride, or give the base model a longer context",
+        )
+    return Lesson(rows, examples, left_out)
 
 
 def encode_rows(

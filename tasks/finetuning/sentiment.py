@@ -17,13 +17,14 @@ from tasks.errors import DataError
 from tasks.finetuning.common import (
     Base,
     FineTuningSummary,
+    Lesson,
     Row,
     labelled_rows,
+    longest_input,
     open_base,
     summarise,
     teach,
     write_curves,
-    write_examples,
     write_facts,
 )
 
@@ -66,10 +67,9 @@ def finetune_sentiment(
     from models.heads import Classifier
 
     base = open_base(inputs)
-    rows, held_out = (labelled_rows(inputs, TASK, split) for split in ("train", "validation"))
-    labels = label_names(rows, inputs["cleaning"])
-    longest = min(config.training.max_tokens, base.model.config.max_position_embeddings)
-    examples, cut = encode_rows(rows, labels, base, longest)
+    lesson, held_out = lesson_of(inputs, config, base), labelled_rows(inputs, TASK, "validation")
+    rows, examples, cut = lesson.rows, lesson.examples, lesson.incomplete
+    labels, longest = label_names(rows, inputs["cleaning"]), longest_input(base, config.training)
     logger.info("sentiment: %d training rows, labels %s", len(rows), ", ".join(labels))
     if cut:
         logger.info("sentiment: of %d rows only the first %d tokens are read", cut, longest)
@@ -84,7 +84,6 @@ def finetune_sentiment(
     )
     save_head(taught.head, folder, base.tokenizer_json, max_tokens=longest, settings={})
     write_curves(history, folder)
-    write_examples(examples, folder)
     told = summarise(TASK, base, config.training, history, len(examples), left_out=0)
     counts = Counter(str(row["label"]) for row in rows)
     summary = SentimentSummary(
@@ -92,6 +91,18 @@ def finetune_sentiment(
     )
     write_facts(summary, config, folder)
     return summary
+
+
+def lesson_of(inputs: Mapping[str, Artifact], config: SentimentConfig, base: Base) -> Lesson:
+    """The training rows as examples; each is read up to the longest input.
+
+    Raises:
+        ArtifactError: the labelled set cannot be used.
+        DataError: there are fewer than two labels, or no row.
+    """
+    rows = labelled_rows(inputs, TASK, "train")
+    labels = label_names(rows, inputs["cleaning"])
+    return Lesson(rows, *encode_rows(rows, labels, base, longest_input(base, config.training)))
 
 
 def label_names(rows: Sequence[Row], cleaning: Artifact) -> tuple[str, ...]:

@@ -17,13 +17,14 @@ from tasks.errors import DataError
 from tasks.finetuning.common import (
     Base,
     FineTuningSummary,
+    Lesson,
     Row,
     labelled_rows,
+    longest_input,
     open_base,
     summarise,
     teach,
     write_curves,
-    write_examples,
     write_facts,
 )
 
@@ -72,10 +73,9 @@ def finetune_translation(
 
     base = open_base(inputs)
     encoder = TranslationEncoder(base.tokenizer, base.model.config)
-    rows, held_out = (labelled_rows(inputs, TASK, split) for split in ("train", "validation"))
-    longest = min(config.training.max_tokens, base.model.config.max_position_embeddings)
-    examples = fitting_examples(rows, encoder, longest, inputs["cleaning"])
-    left_out = len(rows) - len(examples)
+    lesson, held_out = lesson_of(inputs, config, base), labelled_rows(inputs, TASK, "validation")
+    rows, examples, left_out = lesson.rows, lesson.examples, lesson.incomplete
+    longest = longest_input(base, config.training)
     logger.info("translation: %d training pairs, %d too long for %d tokens", len(rows), left_out, longest)
     head_config = HeadConfig(task=TASK, max_tokens=longest, settings=length_settings(examples))
     taught, history = teach(
@@ -91,10 +91,26 @@ def finetune_translation(
         taught.head, folder, base.tokenizer_json, max_tokens=longest, settings=dict(head_config.settings)
     )
     write_curves(history, folder)
-    write_examples(examples, folder)
     summary = summarise(TASK, base, config.training, history, len(examples), left_out)
     write_facts(summary, config, folder)
     return summary
+
+
+def lesson_of(inputs: Mapping[str, Artifact], config: TranslationConfig, base: Base) -> Lesson:
+    """The training pairs that fit the model; the others are left out.
+
+    Raises:
+        ArtifactError: the labelled set cannot be used.
+        DataError: there is no pair, or none that fits.
+    """
+    from models.translation import TranslationEncoder
+
+    rows, encoder = (
+        labelled_rows(inputs, TASK, "train"),
+        TranslationEncoder(base.tokenizer, base.model.config),
+    )
+    examples = fitting_examples(rows, encoder, longest_input(base, config.training), inputs["cleaning"])
+    return Lesson(rows, examples, len(rows) - len(examples))
 
 
 def fitting_examples(

@@ -64,6 +64,8 @@ def test_the_rows_of_a_step_are_those_of_its_examples_each_once() -> None:
         rows = sampler.rows(step)
         assert len(rows) == len(set(rows))
         assert set(rows) == {made[place].row for place in sampler.members(step)}
+    nameless = ExampleSampler(examples([1, 2, 3]), batch_size=3, pad_id=0, seed=0)
+    assert sorted(nameless.rows(0)) == ["#0", "#1", "#2"]
 
 
 def test_a_batch_larger_than_the_set_is_the_set() -> None:

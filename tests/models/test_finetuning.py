@@ -143,6 +143,13 @@ def test_another_run_is_not_resumed_but_how_it_is_carried_out_may_change(tmp_pat
     assert same(again.head, whole.head)
 
 
+def test_of_a_large_batch_the_first_rows_are_named(tmp_path: Path) -> None:
+    head = classifier()
+    head.loss = lambda batch: head.score.weight.sum() * math.nan  # type: ignore[method-assign]
+    with pytest.raises(NonFiniteError, match=r": the labelled rows (row-\d+, ){31}row-\d+ and 8 more$"):
+        run(tmp_path, head, batch_size=40)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, value: float) -> None:
     whole, _ = run(tmp_path / "whole")
@@ -157,8 +164,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(tmp_path: Path, value
     with pytest.raises(NonFiniteError, match=r"step 7: loss (nan|inf).*Lower the learning rate") as error:
         run(tmp_path / "broken", head)
     sampler = ExampleSampler(examples(), batch_size=8, pad_id=1, seed=config().seed)
-    named = str(error.value).partition("the labelled rows ")[2]
-    assert named.split(", ") == [f"row-{place}" for place in sampler.members(6)]
+    assert str(error.value).endswith(f": the labelled rows {', '.join(sampler.rows(6))}")
     assert calls == list(range(7))
     assert all(bool(weight.isfinite().all()) for weight in head.parameters())
     result, _ = run(tmp_path / "broken")

@@ -133,8 +133,20 @@ def test_examples_point_at_their_answers(tmp_path: Path) -> None:
     more, _ = encode_rows(made, config(windows_without_answer=1000.0), base, 32)
     assert sum(e.targets == (0, 0) for e in more) >= sum(not each["answer"] for each in made)
     assert [e for e in more if e.targets != (0, 0)] == examples
+
+
+def test_an_example_names_the_row_that_it_was_made_from(tmp_path: Path) -> None:
+    base = open_base(inputs(tmp_path))
+    made = [each | {"question": f"mill {place}?"} for place, each in enumerate(rows({"train": 40}))]
+    examples, _ = encode_rows(made, config(windows_without_answer=1000.0), base, 32)
     asked = {each["id"]: each["question"] for each in made}
-    assert all(base.tokenizer.decode(list(e.input_ids)).startswith(asked[e.row]) for e in more)
+    assert len(set(asked.values())) == len({example.row for example in examples}) == 40
+    for example in examples:
+        question, _, context = base.tokenizer.decode(
+            list(example.input_ids), skip_special_tokens=False
+        ).partition("<|sep|>")
+        assert question == f"<|endoftext|>{asked[example.row]}"
+        assert context.strip() in next(each["context"] for each in made if each["id"] == example.row)
 
 
 def test_an_answer_that_no_window_holds_is_left_out_and_counted(tmp_path: Path) -> None:

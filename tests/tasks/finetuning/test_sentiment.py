@@ -27,7 +27,6 @@ ROOT = Path(__file__).parents[3]
 FILES = {
     "config.json",
     "curves.parquet",
-    "examples.parquet",
     "finetuning.json",
     "generation_config.json",
     "head.json",

@@ -98,8 +98,6 @@ def test_it_writes_a_translator_with_its_curves_and_facts(tmp_path: Path) -> Non
     assert isinstance(head, Translator)
     assert config.max_tokens == tiny_inputs.CONTEXT  # the context is shorter than the wish
     assert config.settings.keys() == {LENGTH_RATIO, LENGTH_EXTRA}
-    examples = tables.read_arrow(tmp_path / "out" / "examples.parquet").to_pylist()
-    assert [row["row"] for row in examples] == [row["id"] for row in pairs() if row["split"] == "train"]
     curves = tables.read_arrow(tmp_path / "out" / "curves.parquet").to_pylist()
     assert [row["step"] for row in curves if row["validation_chrf"] is not None] == [3, 6]
     facts = json.loads((tmp_path / "out" / "finetuning.json").read_text())
