@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +22,10 @@ for _name in [name for name in os.environ if name.startswith(("UNVEIL_", "PREFEC
 _SESSION = Path(tempfile.mkdtemp(prefix="unveil-tests-"))
 atexit.register(shutil.rmtree, _SESSION, ignore_errors=True)
 os.environ["UNVEIL_HOME"] = str(_SESSION / "home")
+# Under `nohup`, and behind a script's `&`, these are ignored; children inherit that, but not a handler.
+for _number in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
 # Several processes of tests share the cores; each would start as many threads as there are, and they would spin.
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     _each = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
