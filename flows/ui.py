@@ -14,9 +14,8 @@ from tasks.naming import without_credentials
 from tasks.tracking import Tracker
 
 _GRACE_SECONDS = 10.0
-_TRAINING = (
-    "workflowType=machine_learning"  # else MLflow (3.17) opens its pages for agents, all of them empty here
-)
+# Else MLflow (3.17) opens its pages for agents, all of them empty here.
+_TRAINING = "workflowType=machine_learning"
 
 
 def serve(home: Path, *, mlflow_port: int, prefect_port: int) -> int:

@@ -34,7 +34,7 @@ def write_ledger(path: Path, entry: dict[str, Any]) -> None:
     """Put a ``run.json`` on the disk, whole or not at all.
 
     Raises:
-        StorageError: there is no room for it.
+        UnveilError: there is no room for it, or nobody may write there.
         OSError: it cannot be written for another reason.
     """
     # Lone surrogates, as in a file name that is not UTF-8, are written as escapes.
